@@ -1,0 +1,224 @@
+"""The bundle: everything that scoring needs, as files that are checked by digest when they are read.
+
+bundle.json           format, model, width, thresholds, plan hash, metadata, digest of each file, digest of all that
+encoder.json          the encoder, canonical JSON
+weights.safetensors   the network's tensors by name
+MODEL_CARD.md         for people
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from fraudfl.config import Frozen, ModelConfig
+from fraudfl.errors import BundleError, FraudflError
+from fraudfl.features.encoder import Encoder
+from fraudfl.models.mlp import build_model, layout, score_logits, set_vector
+
+FORMAT: Final = 1
+
+_DESCRIPTION = "bundle.json"
+_ENCODER = "encoder.json"
+_WEIGHTS = "weights.safetensors"
+_CARD = "MODEL_CARD.md"
+
+
+class _Description(Frozen):
+    """What `bundle.json` holds, its own digest apart."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    format: int
+    plan_hash: str
+    model: dict[str, Any]
+    width: int
+    thresholds: dict[str, float]
+    metadata: dict[str, Any]
+    files: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the canonical JSON."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A deployable model.
+
+    Attributes:
+        encoder: The encoder's canonical JSON.
+        model: The network's shape.
+        vector: Weights, float32, shape (size,), in `torch` parameter order.
+        thresholds: Logit at or above which a transaction is an alert, by what the threshold was chosen for.
+        plan_hash: The plan under which it was trained.
+        metadata: JSON values: figures, consortium, phase, whatever a reader may want.
+        card: The model card, Markdown.
+    """
+
+    encoder: bytes
+    model: ModelConfig
+    vector: npt.NDArray[np.float32]
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    plan_hash: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    card: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over what `bundle.json` says, which includes the digest of every other file."""
+        return self._describe(self._files()).digest
+
+    @property
+    def width(self) -> int:
+        """Number of encoded inputs."""
+        return self._fitted_encoder.width
+
+    def score(self, table: pa.Table) -> npt.NDArray[np.float32]:
+        """Score transactions.
+
+        Args:
+            table: Features as the bank computes them (`fraudfl.features.windows`), n rows.
+
+        Returns:
+            Logits, float32, shape (n,); bit for bit the same before `save` and after `load`.
+        """
+        return score_logits(self._network, self._fitted_encoder.transform(table))
+
+    def save(self, folder: Path) -> str:
+        """Write the files; `bundle.json` comes last, so a bundle that was cut short is not taken for whole.
+
+        Args:
+            folder: Made when absent; files of an older bundle in it are replaced.
+
+        Returns:
+            The digest.
+        """
+        files = self._files()
+        described = self._describe(files)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _DESCRIPTION).unlink(missing_ok=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        text = json.dumps(described.model_dump(mode="json") | {"digest": described.digest}, indent=2, sort_keys=True)
+        part = folder / f".{_DESCRIPTION}.part"
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(folder / _DESCRIPTION)
+        return described.digest
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        """Read a bundle and check every digest.
+
+        Raises:
+            BundleError: if a file is missing, changed or does not fit; the text names it.
+        """
+        described = _read_description(folder / _DESCRIPTION)
+        files = {name: _read_file(folder / name, digest) for name, digest in described.files.items()}
+        try:
+            model = ModelConfig.model_validate_json(json.dumps(described.model))
+            width = Encoder.from_bytes(files[_ENCODER]).width
+        except ValidationError as error:
+            raise BundleError(f"{folder / _DESCRIPTION}: `model` is not a model's configuration: {error}") from error
+        except FraudflError as error:
+            raise BundleError(f"{folder / _ENCODER}: {error}") from error
+        if width != described.width:
+            raise BundleError(f"{folder / _ENCODER}: gives {width} inputs; {_DESCRIPTION} says {described.width}")
+        return cls(
+            encoder=files[_ENCODER],
+            model=model,
+            vector=_read_weights(files[_WEIGHTS], model, width, folder / _WEIGHTS),
+            thresholds=described.thresholds,
+            plan_hash=described.plan_hash,
+            metadata=described.metadata,
+            card=files[_CARD].decode("utf-8"),
+        )
+
+    def _describe(self, files: Mapping[str, bytes]) -> _Description:
+        return _Description(
+            format=FORMAT,
+            plan_hash=self.plan_hash,
+            model=self.model.model_dump(mode="json"),
+            width=self.width,
+            thresholds=dict(self.thresholds),
+            metadata=json.loads(json.dumps(dict(self.metadata), allow_nan=False)),
+            files={name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
+        )
+
+    def _files(self) -> dict[str, bytes]:
+        start, tensors = 0, {}
+        for name, shape in layout(self._network):
+            size = int(np.prod(shape))
+            tensors[name] = self.vector[start : start + size].reshape(shape)
+            start += size
+        return {_ENCODER: self.encoder, _WEIGHTS: safetensors.save(tensors), _CARD: self.card.encode("utf-8")}
+
+    @cached_property
+    def _fitted_encoder(self) -> Encoder:
+        return Encoder.from_bytes(self.encoder)
+
+    @cached_property
+    def _network(self) -> Any:
+        network = build_model(self.model, self.width)
+        set_vector(network, self.vector)
+        return network
+
+
+def _read_description(path: Path) -> _Description:
+    try:
+        facts = json.loads(path.read_bytes())
+        stated = facts.pop("digest")
+        if facts.get("format") != FORMAT:
+            raise BundleError(f"{path}: bundle format {facts.get('format')!r}; this software reads {FORMAT}. Update it")
+        described = _Description.model_validate(facts)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error}); name a folder that holds a whole bundle") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise BundleError(f"{path}: is not a bundle's description: {error}") from error
+    if described.digest != stated:
+        raise BundleError(
+            f"{path}: digest is {described.digest}, the file says {stated!r}; it was changed. Fetch it again"
+        )
+    if set(described.files) != {_ENCODER, _WEIGHTS, _CARD}:
+        raise BundleError(f"{path}: names the files {sorted(described.files)}; expected {[_CARD, _ENCODER, _WEIGHTS]}")
+    return described
+
+
+def _read_file(path: Path, digest: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error}); fetch the bundle again") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest:
+        raise BundleError(f"{path}: SHA-256 is {found}; {_DESCRIPTION} says {digest}. Fetch the bundle again")
+    return data
+
+
+def _read_weights(data: bytes, model: ModelConfig, width: int, path: Path) -> npt.NDArray[np.float32]:
+    try:
+        tensors = safetensors.load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise BundleError(f"{path}: is not a safetensors file: {error}") from error
+    expected = layout(build_model(model, width))
+    found = {name: (tuple(tensor.shape), tensor.dtype.name) for name, tensor in tensors.items()}
+    if found != {name: (shape, "float32") for name, shape in expected}:
+        raise BundleError(f"{path}: holds {found}; expected float32 tensors {dict(expected)}")
+    vector = np.concatenate([tensors[name].reshape(-1) for name, _ in expected])
+    if not np.all(np.isfinite(vector)):
+        raise BundleError(f"{path}: holds weights that are not finite")
+    return vector.astype(np.float32)

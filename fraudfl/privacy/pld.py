@@ -1,0 +1,87 @@
+"""Privacy loss distributions by Google's dp-accounting: ε of an event, and the least noise that meets a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import dp_accounting
+from dp_accounting import pld
+
+from fraudfl.errors import PrivacyError
+
+# Width of the bins of the privacy loss; rounding is pessimistic, so wider bins can only overstate ε.
+FINE = 1e-4
+_RELATIVE_TOLERANCE = 1e-4
+_LEAST_NOISE, _MOST_NOISE = 0.05, 1e6
+
+
+def event_epsilon(event: dp_accounting.DpEvent, delta: float, *, interval: float = FINE) -> float:
+    """Return ε at `delta` for adding or removing one unit; pessimistic.
+
+    Raises:
+        PrivacyError: if delta is not in (0, 1).
+    """
+    if not 0 < delta < 1:
+        raise PrivacyError(f"delta is {delta}; expected a number between 0 and 1. Set `privacy.delta`")
+    accountant = pld.PLDAccountant(value_discretization_interval=interval)
+    return float(accountant.compose(event).get_epsilon(delta))
+
+
+def least_noise(event_with: Callable[[float], dp_accounting.DpEvent], epsilon: float, delta: float) -> float:
+    """Find the smallest noise multiplier (to one part in 10⁴) whose event keeps ε at `delta` within `epsilon`.
+
+    A search on wide bins first gives a bracket; being pessimistic it is an upper end, and narrow bins refine it.
+
+    Raises:
+        PrivacyError: if epsilon is not positive, or cannot be met.
+    """
+    if not epsilon > 0:
+        raise PrivacyError(f"epsilon is {epsilon}; expected a positive number. Set `privacy.epsilon`")
+    # Narrow bins are slow where noise is small and ε large; bins in proportion to ε are as precise there.
+    interval = max(FINE, epsilon / 8_000)
+    upper = _coarse_noise(event_with, epsilon, delta, 10 * interval)
+    lower = 0.98 * upper
+    while event_epsilon(event_with(lower), delta, interval=interval) <= epsilon:
+        upper, lower = lower, 0.9 * lower
+        if lower < _LEAST_NOISE:
+            return upper
+    return _search(event_with, (lower, upper), epsilon, delta, interval)
+
+
+def _coarse_noise(
+    event_with: Callable[[float], dp_accounting.DpEvent], epsilon: float, delta: float, interval: float
+) -> float:
+    upper = 1.0
+    while event_epsilon(event_with(upper), delta, interval=interval) > epsilon:
+        upper *= 2
+        if upper > _MOST_NOISE:
+            raise PrivacyError(
+                f"epsilon {epsilon:g} at delta {delta:g} cannot be met by a noise multiplier up to {_MOST_NOISE:g}; "
+                "raise `privacy.epsilon`, or plan fewer steps or a lower sampling rate"
+            )
+    lower = upper / 2
+    while event_epsilon(event_with(lower), delta, interval=interval) <= epsilon:
+        upper, lower = lower, lower / 2
+        if lower < _LEAST_NOISE:
+            return upper
+    return _search(event_with, (lower, upper), epsilon, delta, interval)
+
+
+def _search(
+    event_with: Callable[[float], dp_accounting.DpEvent],
+    bracket: tuple[float, float],
+    epsilon: float,
+    delta: float,
+    interval: float,
+) -> float:
+    return float(
+        dp_accounting.calibrate_dp_mechanism(
+            partial(pld.PLDAccountant, value_discretization_interval=interval),
+            event_with,
+            epsilon,
+            delta,
+            dp_accounting.ExplicitBracketInterval(*bracket),
+            tol=_RELATIVE_TOLERANCE * bracket[1] / 2,
+        )
+    )

@@ -1,0 +1,1 @@
+"""One loop per way to train: plain, proximal, DP-SGD."""

@@ -1,0 +1,1 @@
+"""What crosses a bank's border: codecs, packing, and the meter that counts the bytes."""

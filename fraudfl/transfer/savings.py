@@ -1,0 +1,88 @@
+"""What transfer saves against sending the data itself: raw sizes measured once, savings computed from the meter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fraudfl.errors import DataError
+from fraudfl.transfer.meter import ByteMeter, Traffic
+
+_ROWS_AT_A_TIME = 100_000
+
+
+class RawSizes(NamedTuple):
+    """What a bank's training window takes as files, in bytes."""
+
+    csv_bytes: int
+    parquet_bytes: int
+
+
+@dataclass(frozen=True)
+class TransferSummary:
+    """The `transfer` section of a phase in `summary.json`. Savings are shares; below 0 means that nothing was saved."""
+
+    bytes_up: int
+    bytes_down: int
+    raw_csv_bytes: int
+    raw_parquet_bytes: int
+    savings_vs_csv: float
+    savings_vs_parquet: float
+    worst_bank_savings_vs_csv: float
+
+
+def raw_sizes(table: pa.Table) -> RawSizes:
+    """Measure a table as CSV (pandas' default formatting, header included) and as zstd Parquet.
+
+    Args:
+        table: The contract columns of one bank's training window, and no others.
+    """
+    parquet = pa.MockOutputStream()
+    pq.write_table(table, parquet, compression="zstd")
+    return RawSizes(_csv_bytes(table), int(parquet.size()))
+
+
+def saving(transferred: int, raw: int) -> float:
+    """The share of `raw` bytes that was not transferred.
+
+    Raises:
+        DataError: if `raw` is not positive; then there is nothing to compare with.
+    """
+    if raw <= 0:
+        raise DataError(f"raw data has {raw} bytes; expected a training window with data in it")
+    return 1 - transferred / raw
+
+
+def summarise(meter: ByteMeter, raw: Mapping[str, tuple[int, int]]) -> TransferSummary:
+    """State the savings of a phase: all kinds of message, both ways, against the banks that took part.
+
+    Args:
+        meter: Everything that crossed a bank's border. Traffic of banks that `raw` does not name counts too.
+        raw: `RawSizes` of each participating bank's training window.
+
+    Raises:
+        DataError: if `raw` is empty.
+    """
+    raw_csv, raw_parquet = (sum(sizes[form] for sizes in raw.values()) for form in (0, 1))
+    traffic, by_bank = meter.total(), meter.by_bank()
+    return TransferSummary(
+        bytes_up=traffic.up,
+        bytes_down=traffic.down,
+        raw_csv_bytes=raw_csv,
+        raw_parquet_bytes=raw_parquet,
+        savings_vs_csv=saving(traffic.total, raw_csv),
+        savings_vs_parquet=saving(traffic.total, raw_parquet),
+        worst_bank_savings_vs_csv=min(
+            saving(by_bank.get(bank, Traffic()).total, csv) for bank, (csv, _) in raw.items()
+        ),
+    )
+
+
+def _csv_bytes(table: pa.Table) -> int:
+    header = len(table.slice(0, 0).to_pandas().to_csv(index=False).encode())
+    parts = (table.slice(start, _ROWS_AT_A_TIME) for start in range(0, table.num_rows, _ROWS_AT_A_TIME))
+    return header + sum(len(part.to_pandas().to_csv(index=False, header=False).encode()) for part in parts)

@@ -1,0 +1,166 @@
+"""Requests and replies as Flower records, for both sides, validated when they are read.
+
+A message holds one ConfigRecord, since each Flower object costs one exchange.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+
+from fraudfl.errors import WireError
+from fraudfl.protocols import KINDS, Kind, Reply, Request, Scalar
+
+RECORD = "fraudfl"
+MESSAGE_TYPE = "query"
+WIRE_VERSION = 1
+MAX_PAYLOAD_BYTES = 256 * 2**20
+_VALUE, _PAYLOAD = "v.", "p."
+
+
+def request_to_record(request: Request) -> RecordDict:
+    """One request as a Flower record."""
+    fields: dict[str, Any] = {
+        "wire": WIRE_VERSION,
+        "kind": request.kind,
+        "plan": bytes.fromhex(request.plan_hash),
+        "instance": request.instance,
+        "round": request.round,
+        "attempt": request.attempt,
+        "cohort": bytes.fromhex(request.cohort),
+        "ack": request.acknowledged,
+    }
+    return _record(fields, dict(request.values), dict(request.payloads))
+
+
+def request_from_record(record: RecordDict) -> Request:
+    """Read a request; raises WireError naming the field that is wrong."""
+    fields = _fields(record)
+    return Request(
+        kind=_kind(fields),
+        plan_hash=_bytes(fields, "plan", 32).hex(),
+        instance=_text(fields, "instance", 64),
+        round=_count(fields, "round"),
+        attempt=_count(fields, "attempt"),
+        cohort=_bytes(fields, "cohort", 32).hex(),
+        acknowledged=_count(fields, "ack"),
+        values=_values(fields),
+        payloads=_payloads(fields),
+    )
+
+
+def reply_to_record(reply: Reply) -> RecordDict:
+    """One reply as a Flower record."""
+    fields: dict[str, Any] = {"wire": WIRE_VERSION, "kind": reply.kind, "bank": reply.bank, "key": reply.key}
+    return _record(fields, dict(reply.values), dict(reply.payloads))
+
+
+def reply_from_record(record: RecordDict) -> Reply:
+    """Read a reply; raises WireError naming the field that is wrong."""
+    fields = _fields(record)
+    return Reply(
+        bank=_text(fields, "bank", 128),
+        kind=_kind(fields),
+        key=_text(fields, "key", 512),
+        values=_values(fields),
+        payloads=_payloads(fields),
+    )
+
+
+def refusal_to_record(bank: str, reason: str) -> RecordDict:
+    """Why a bank sends nothing, as a Flower record."""
+    return _record({"wire": WIRE_VERSION, "kind": "refusal", "bank": bank, "reason": reason[:1000]}, {}, {})
+
+
+def refusal_from_record(record: RecordDict) -> tuple[str, str] | None:
+    """(bank, reason) when the record is a refusal, else None."""
+    fields = _fields(record)
+    if fields.get("kind") != "refusal":
+        return None
+    return _text(fields, "bank", 128), _text(fields, "reason", 1000)
+
+
+def hello_to_record() -> RecordDict:
+    """Ask a node which bank it is."""
+    return _record({"wire": WIRE_VERSION, "kind": "hello"}, {}, {})
+
+
+def is_hello(record: RecordDict) -> bool:
+    """Whether a record asks which bank this is."""
+    return _fields(record).get("kind") == "hello"
+
+
+def bank_to_record(bank: str) -> RecordDict:
+    """Say which bank a node is."""
+    return _record({"wire": WIRE_VERSION, "kind": "hello", "bank": bank}, {}, {})
+
+
+def bank_from_record(record: RecordDict) -> str:
+    """Read which bank a node is."""
+    return _text(_fields(record), "bank", 128)
+
+
+def serialised_size(message: Message) -> int:
+    """Bytes of a message's objects as Flower serialises them, content and metadata."""
+    return sum(len(item.deflate()) for item in get_all_nested_objects(message).values())
+
+
+def _record(fields: dict[str, Any], values: dict[str, Scalar], payloads: dict[str, bytes]) -> RecordDict:
+    fields |= {_VALUE + name: value for name, value in values.items()}
+    fields |= {_PAYLOAD + name: data for name, data in payloads.items()}
+    return RecordDict({RECORD: ConfigRecord(fields)})
+
+
+def _fields(record: RecordDict) -> dict[str, Any]:
+    if list(record.keys()) != [RECORD] or not isinstance(record[RECORD], ConfigRecord):
+        raise WireError(f"expected one ConfigRecord named {RECORD!r}, found {sorted(record.keys())}")
+    fields = dict(cast(ConfigRecord, record[RECORD]))
+    if fields.get("wire") != WIRE_VERSION:
+        raise WireError(f"wire version {fields.get('wire')!r}, expected {WIRE_VERSION}; both sides need one release")
+    return fields
+
+
+def _kind(fields: dict[str, Any]) -> Kind:
+    kind = fields.get("kind")
+    if kind not in KINDS:
+        raise WireError(f"field 'kind' is {kind!r}, expected one of {', '.join(KINDS)}")
+    return cast(Kind, kind)
+
+
+def _text(fields: dict[str, Any], name: str, longest: int) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or len(value) > longest:
+        raise WireError(f"field {name!r} must be text of at most {longest} characters")
+    return value
+
+
+def _bytes(fields: dict[str, Any], name: str, size: int) -> bytes:
+    value = fields.get(name)
+    if not isinstance(value, bytes) or len(value) != size:
+        raise WireError(f"field {name!r} must be {size} bytes")
+    return value
+
+
+def _count(fields: dict[str, Any], name: str) -> int:
+    value = fields.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
+        raise WireError(f"field {name!r} must be a whole number from 0, found {value!r}")
+    return value
+
+
+def _values(fields: dict[str, Any]) -> dict[str, Scalar]:
+    values = {name[2:]: value for name, value in fields.items() if name.startswith(_VALUE)}
+    for name, value in values.items():
+        if not isinstance(value, int | float | str) or isinstance(value, bool):
+            raise WireError(f"value {name!r} must be a number or text, found {type(value).__name__}")
+    return values
+
+
+def _payloads(fields: dict[str, Any]) -> dict[str, bytes]:
+    payloads = {name[2:]: data for name, data in fields.items() if name.startswith(_PAYLOAD)}
+    for name, data in payloads.items():
+        if not isinstance(data, bytes) or len(data) > MAX_PAYLOAD_BYTES:
+            raise WireError(f"payload {name!r} must be bytes, at most {MAX_PAYLOAD_BYTES}")
+    return payloads

@@ -1,0 +1,111 @@
+"""Asking all banks one question: deadline, quorum, attempts, and every byte metered."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from fraudfl.errors import FraudflError, QuorumError, WireError
+from fraudfl.protocols import Answer, Kind, Reply, Request, Scalar
+from pipelines.world import Phase
+
+
+@dataclass(frozen=True)
+class Enclosed:
+    """What a request carries beside its address."""
+
+    values: Mapping[str, Scalar] = field(default_factory=dict)
+    payloads: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def ask(
+    phase: Phase,
+    kind: Kind,
+    round_number: int,
+    enclose: Callable[[str], Enclosed],
+    take: Callable[[Reply], None],
+    restart: Callable[[], None] = lambda: None,
+) -> set[str]:
+    """Ask every bank in the fleet; try again while too few answer, as often as the plan allows.
+
+    Args:
+        enclose: What to send to a bank; the same for each attempt.
+        take: Uses one reply as it comes; an error of ours in it leaves that bank out.
+        restart: Forgets what an attempt without quorum had taken.
+
+    Returns:
+        The banks whose replies were used.
+
+    Raises:
+        QuorumError: when no attempt reached the quorum.
+    """
+    banks = phase.world.fleet.banks()
+    needed = max(1, math.ceil(phase.terms.quorum * len(banks) - 1e-9))
+    heard: set[str] = set()
+    for attempt in range(phase.world.checkpoints.attempt(kind, round_number), phase.plan.attempts + 1):
+        phase.world.checkpoints.note_attempt(kind, round_number, attempt)
+        restart()
+        heard = _one_attempt(phase, _addresses(phase, kind, round_number, attempt, enclose), take)
+        if len(heard) >= needed:
+            phase.state.took_part |= heard
+            return heard
+        phase.world.progress.event("short", round=round_number, attempt=attempt, heard=len(heard), needed=needed)
+    reasons = "; ".join(f"{item['bank']}: {item['reason']}" for item in phase.state.excluded[-len(banks) :])
+    raise QuorumError(
+        f"{kind} in round {round_number}: {len(heard)} of {len(banks)} banks answered, the quorum is {needed}, "
+        f"and {phase.plan.attempts} attempts were made. {reasons}"
+    )
+
+
+def _addresses(
+    phase: Phase, kind: Kind, round_number: int, attempt: int, enclose: Callable[[str], Enclosed]
+) -> dict[str, Request]:
+    banks = phase.world.fleet.banks()
+    cohort = hashlib.sha256("\n".join(banks).encode()).hexdigest()
+    requests = {}
+    for bank in banks:
+        enclosed = enclose(bank)
+        requests[bank] = Request(
+            kind=kind,
+            plan_hash=phase.plan.hash,
+            instance=phase.terms.instance,
+            round=round_number,
+            attempt=attempt,
+            cohort=cohort,
+            acknowledged=phase.state.round,
+            values=enclosed.values,
+            payloads=enclosed.payloads,
+        )
+    return requests
+
+
+def _one_attempt(phase: Phase, requests: Mapping[str, Request], take: Callable[[Reply], None]) -> set[str]:
+    heard = set()
+    for answer in phase.world.fleet.ask(requests, deadline=phase.terms.deadline):
+        request = requests[answer.bank]
+        phase.state.meter.add(answer.bank, request.round, "down", request.kind, answer.bytes_down)
+        phase.state.meter.add(answer.bank, request.round, "up", request.kind, answer.bytes_up)
+        try:
+            take(_checked(answer, request))
+        except FraudflError as error:
+            _leave_out(phase, answer.bank, request.round, str(error))
+            continue
+        heard.add(answer.bank)
+        phase.world.progress.event("heard", kind=request.kind, round=request.round, bank=answer.bank, of=len(requests))
+    return heard
+
+
+def _checked(answer: Answer, request: Request) -> Reply:
+    reply = answer.reply
+    if reply is None:
+        raise WireError(answer.reason)
+    if (reply.bank, reply.kind, reply.key) != (answer.bank, request.kind, request.key):
+        raise WireError(f"the reply is to {reply.kind!r} by {reply.bank!r}, not to what was asked of {answer.bank!r}")
+    return reply
+
+
+def _leave_out(phase: Phase, bank: str, round_number: int, reason: str) -> None:
+    phase.state.excluded.append({"bank": bank, "round": round_number, "reason": reason})
+    phase.world.progress.event("excluded", bank=bank, round=round_number, reason=reason)

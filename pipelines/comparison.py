@@ -1,0 +1,116 @@
+"""Federated against alone and pooled, exactly, where one machine holds all rows: simulation and benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudfl.metrics.bootstrap import Bootstrap, difference_interval, figure_intervals
+from fraudfl.metrics.exact import auprc, figures
+from fraudfl.metrics.histogram import ScoreHistogram
+from fraudfl.plan import Plan
+from fraudfl.protocols import PooledData, Scored
+from pipelines.evaluation import choose_thresholds
+
+REPLICATES = 200
+BANK_REPLICATES = 200
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to train, judged on the same test rows.
+
+    Attributes:
+        own_thresholds: Whether each bank set its own threshold on its own validation rows.
+    """
+
+    validation: Scored
+    test: Scored
+    own_thresholds: bool
+
+
+def compare(plan: Plan, pooled: PooledData, baselines: tuple[str, ...]) -> dict[str, Any]:
+    """The `metrics` section of a phase in `summary.json`, from exact scores.
+
+    Args:
+        baselines: Which of `alone`, `pooled` and `xgboost` to set beside the federated model.
+    """
+    federated = Contender(pooled.scored("federated", "validation"), pooled.scored("federated", "test"), False)
+    contenders = {"federated": federated} | _baselines(pooled, baselines)
+    judged = {name: _judge(plan, contender) for name, contender in contenders.items()}
+    trees = {name: judged[f"xgboost {name}"][0] for name in ("alone", "pooled") if f"xgboost {name}" in judged}
+    return {
+        "source": "exact",
+        "federated": judged["federated"][0],
+        "alone": judged["alone"][0] if "alone" in judged else None,
+        "pooled": judged["pooled"][0] if "pooled" in judged else None,
+        "xgboost": trees or None,
+        "intervals": {name: intervals for name, (_, intervals) in judged.items()},
+        "per_bank": _per_bank(plan, federated.test, contenders["alone"].test) if "alone" in contenders else None,
+    }
+
+
+def _baselines(pooled: PooledData, wanted: tuple[str, ...]) -> dict[str, Contender]:
+    contenders = {}
+    if "alone" in wanted:
+        contenders["alone"] = Contender(pooled.scored("alone", "validation"), pooled.scored("alone", "test"), True)
+    if "pooled" in wanted:
+        contenders["pooled"] = Contender(*pooled.train_pooled(), False)
+    if "xgboost" in wanted:
+        contenders["xgboost alone"] = Contender(*pooled.train_trees(pooled=False), True)
+        contenders["xgboost pooled"] = Contender(*pooled.train_trees(pooled=True), False)
+    return contenders
+
+
+def _judge(plan: Plan, contender: Contender) -> tuple[dict[str, float | None], dict[str, Any]]:
+    test = contender.test
+    # Balanced accuracy looks at margins over the threshold, so that banks with thresholds of their own can be joined.
+    thresholds = _thresholds(plan, contender)
+    margins = np.concatenate([test.logits[rows] - np.float32(thresholds[bank]) for bank, rows in test.banks.items()])
+    ranked = figures(test.logits, test.labels, threshold=0.0, budget=plan.alert_budget)
+    decided = figures(margins, test.labels, threshold=0.0, budget=plan.alert_budget)
+    settings = Bootstrap(replicates=REPLICATES, budget=plan.alert_budget, threshold=0.0)
+    intervals = dict(figure_intervals(test.logits, test.labels, test.clusters, settings))
+    intervals["balanced_accuracy"] = figure_intervals(margins, test.labels, test.clusters, settings)["balanced_accuracy"]
+    row = ranked.to_dict() | {"balanced_accuracy": decided.balanced_accuracy, "auprc_bank_mean": _bank_mean(test)}
+    return row, {name: list(interval) if interval else None for name, interval in intervals.items()}
+
+
+def _thresholds(plan: Plan, contender: Contender) -> Mapping[str, float]:
+    validation = contender.validation
+    if not contender.own_thresholds:
+        return dict.fromkeys(contender.test.banks, _threshold(plan, validation.logits, validation.labels))
+    return {
+        bank: _threshold(plan, validation.logits[rows], validation.labels[rows]) for bank, rows in validation.banks.items()
+    }
+
+
+def _threshold(plan: Plan, logits: NDArray[np.float32], labels: NDArray[np.int8]) -> float:
+    histogram = ScoreHistogram.from_logits(logits, labels, plan.score_bins)
+    return choose_thresholds(histogram, plan.alert_budget)["balanced_accuracy"]
+
+
+def _bank_mean(test: Scored) -> float | None:
+    own = [auprc(test.logits[rows], test.labels[rows]) for rows in test.banks.values()]
+    defined = [value for value in own if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def _per_bank(plan: Plan, federated: Scored, alone: Scored) -> dict[str, dict[str, Any]]:
+    """Per bank: AUPRC alone and federated, and the interval of the gain."""
+    settings = Bootstrap(replicates=BANK_REPLICATES, budget=plan.alert_budget)
+    table = {}
+    for bank, rows in federated.banks.items():
+        labels, clusters = federated.labels[rows], federated.clusters[rows]
+        both = federated.logits[rows], alone.logits[rows]
+        interval = difference_interval(both, labels, clusters, settings) if len(labels) else None
+        table[bank] = {
+            "alone": auprc(both[1], labels),
+            "federated": auprc(both[0], labels),
+            "interval": list(interval) if interval else None,
+        }
+    return table

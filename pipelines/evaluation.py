@@ -1,0 +1,70 @@
+"""After the last round: banks score the final model, and release histograms that sum to figures and thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fraudfl.metrics.exact import Figures
+from fraudfl.metrics.histogram import ScoreHistogram
+from fraudfl.protocols import Kind, Reply
+from pipelines.asking import Enclosed, ask
+from pipelines.training import model_for, read_histogram
+from pipelines.world import Phase
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Summed histograms of one model.
+
+    Attributes:
+        thresholds: Objective to logit, chosen on validation rows.
+        figures: On test rows.
+    """
+
+    validation: ScoreHistogram
+    test: ScoreHistogram
+    thresholds: dict[str, float]
+    figures: Figures
+
+
+def evaluate(phase: Phase) -> Evaluation:
+    """The final model at every bank."""
+    evaluation = _judge(phase, "evaluate", lambda bank: model_for(phase, bank))
+    phase.world.progress.event("evaluated", auprc=evaluation.figures.auprc)
+    return evaluation
+
+
+def evaluate_alone(phase: Phase) -> Evaluation:
+    """Each bank's own model, trained with the same budget on its own rows only."""
+    evaluation = _judge(phase, "alone", lambda bank: Enclosed(model_for(phase, bank).values))
+    phase.world.progress.event("alone", auprc=evaluation.figures.auprc)
+    return evaluation
+
+
+def choose_thresholds(validation: ScoreHistogram, budget: float) -> dict[str, float]:
+    """Thresholds by objective; where validation rows cannot tell (no fraud in them), an even bet."""
+    balanced, f1 = validation.best_threshold("balanced_accuracy"), validation.best_threshold("f1")
+    at_budget = validation.threshold_at_budget(budget)
+    return {
+        "balanced_accuracy": 0.0 if balanced is None else balanced,
+        "f1": 0.0 if f1 is None else f1,
+        "budget": validation.bins.high if at_budget is None else at_budget,
+    }
+
+
+def _judge(phase: Phase, kind: Kind, enclose: Callable[[str], Enclosed]) -> Evaluation:
+    plan = phase.plan
+    sums = {part: ScoreHistogram.empty(plan.score_bins) for part in ("validation", "test")}
+
+    def forget() -> None:
+        sums.update({part: ScoreHistogram.empty(plan.score_bins) for part in sums})
+
+    def add(reply: Reply) -> None:
+        read = {part: read_histogram(plan, reply, part) for part in sums}
+        sums.update({part: sums[part] + histogram for part, histogram in read.items()})
+
+    ask(phase, kind, plan.rounds, enclose, add, forget)
+    thresholds = choose_thresholds(sums["validation"], plan.alert_budget)
+    figures = sums["test"].figures(threshold=thresholds["balanced_accuracy"], budget=plan.alert_budget)
+    return Evaluation(sums["validation"], sums["test"], thresholds, figures)

@@ -1,0 +1,126 @@
+"""One phase from the first question to the registered model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from fraudfl.features.encoder import Encoder
+from fraudfl.models.bundle import Bundle
+from fraudfl.transfer.savings import summarise
+from pipelines.comparison import compare
+from pipelines.encoding import fit_shared_encoder, join
+from pipelines.evaluation import Evaluation, evaluate, evaluate_alone
+from pipelines.model_card import model_card
+from pipelines.training import train_rounds
+from pipelines.world import Phase, State
+
+
+def run_phase(phase: Phase, baselines: tuple[str, ...]) -> dict[str, Any]:
+    """Run a phase, or go on with one that a checkpoint holds; returns its outcome for `summary.json`.
+
+    Args:
+        baselines: What to compare with, beyond what the plan asks of banks; needs `world.pooled`.
+
+    Raises:
+        QuorumError: when too few banks answer, after all attempts.
+    """
+    started = time.monotonic()
+    world, plan = phase.world, phase.plan
+    if not _continued(phase):
+        _begin(phase)
+    train_rounds(phase)
+    evaluation = evaluate(phase)
+    alone = evaluate_alone(phase) if plan.alone else None
+    metrics = _released_metrics(evaluation, alone)
+    if world.pooled is not None:
+        world.progress.event("comparing", baselines=list(baselines))
+        metrics = compare(plan, world.pooled, baselines)
+    outcome = outcome_so_far(phase) | {"status": "completed", "metrics": metrics}
+    outcome["seconds"] = time.monotonic() - started
+    outcome["model_version"] = _register(phase, evaluation, outcome)
+    return outcome
+
+
+def outcome_so_far(phase: Phase) -> dict[str, Any]:
+    """What `summary.json` says of a phase, whatever became of it."""
+    plan, state, world = phase.plan, phase.state, phase.world
+    raw = world.pooled.raw_sizes() if world.pooled is not None else {}
+    transfer = {"bytes_up": state.meter.bytes_up, "bytes_down": state.meter.bytes_down}
+    present = {bank: sizes for bank, sizes in raw.items() if bank in state.took_part}
+    return {
+        "name": plan.phase,
+        "kind": plan.kind,
+        "status": "failed",
+        "roster": len(world.fleet.banks()),
+        "banks": len(state.took_part),
+        "rounds": state.round,
+        "plan_hash": plan.hash,
+        "model_version": None,
+        "excluded": state.excluded,
+        "gates": [],
+        "metrics": None,
+        "privacy": {
+            "mode": plan.privacy.mode,
+            "unit": plan.privacy.unit,
+            "delta": plan.privacy.delta if plan.private else None,
+            "epsilon_max": None,
+            "secure_aggregation": False,
+            "not_covered": list(plan.not_covered),
+        },
+        "transfer": asdict(summarise(state.meter, present)) if present else transfer,
+        "seconds": state.seconds,
+    }
+
+
+def _continued(phase: Phase) -> bool:
+    checkpoint = phase.world.checkpoints.latest()
+    if checkpoint is None:
+        return False
+    phase.state, own = State.from_checkpoint(checkpoint)
+    phase.world.aggregator.restore(own)
+    phase.world.progress.event("resumed", round=phase.state.round)
+    return True
+
+
+def _begin(phase: Phase) -> None:
+    for bank, (down, up) in phase.world.fleet.overhead().items():
+        phase.state.meter.add(bank, 0, "down", "hello", down)
+        phase.state.meter.add(bank, 0, "up", "hello", up)
+    join(phase)
+    fit_shared_encoder(phase)
+    phase.save()
+
+
+def _released_metrics(evaluation: Evaluation, alone: Evaluation | None) -> dict[str, Any]:
+    def row(found: Evaluation) -> dict[str, float | None]:
+        return found.figures.to_dict() | {"auprc_bank_mean": None}
+
+    return {
+        "source": "released",
+        "federated": row(evaluation),
+        "alone": None if alone is None else row(alone),
+        "pooled": None,
+        "xgboost": None,
+        "intervals": {},
+        "per_bank": None,
+    }
+
+
+def _register(phase: Phase, evaluation: Evaluation, outcome: dict[str, Any]) -> int:
+    plan, state = phase.plan, phase.state
+    bundle = Bundle(
+        encoder=Encoder.from_bytes(state.encoder),
+        model=plan.model,
+        weights=np.asarray(state.model, dtype=np.float32),
+        thresholds=evaluation.thresholds,
+        metadata={"consortium": plan.consortium, "phase": plan.phase, "plan_hash": plan.hash, "rounds": state.round},
+    )
+    folder = phase.world.folder / "bundle"
+    bundle.save(folder, card=model_card(plan, outcome))
+    version = phase.world.registry.register(outcome, str(folder))
+    phase.world.progress.event("registered", version=version)
+    return version

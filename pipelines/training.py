@@ -1,0 +1,135 @@
+"""The round loop of pilot and rollout: ask, aggregate, publish, checkpoint."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fraudfl.errors import NonFiniteError
+from fraudfl.features.encoder import Encoder
+from fraudfl.metrics.histogram import ScoreHistogram
+from fraudfl.models.mlp import Layout, build_model, layout
+from fraudfl.plan import Plan
+from fraudfl.protocols import Reply, Scalar
+from fraudfl.transfer.codec import decode, encode
+from fraudfl.transfer.model import derived_seed, vector_digest
+from fraudfl.transfer.pack import unpack_counts
+from pipelines.asking import Enclosed, ask
+from pipelines.world import Phase, State
+
+
+def train_rounds(phase: Phase) -> None:
+    """Run the rounds that are left, with a checkpoint after each."""
+    shape = model_layout(phase)
+    for number in range(phase.state.round + 1, phase.plan.rounds + 1):
+        started = time.monotonic()
+        collected = _collect(phase, number, shape)
+        _publish(phase, shape)
+        phase.state.held |= dict.fromkeys(collected.banks, number - 1)
+        phase.state.round = number
+        phase.state.seconds += time.monotonic() - started
+        figures = collected.figures() | {"seconds": time.monotonic() - started}
+        phase.state.history.append(figures)
+        phase.save()
+        phase.world.registry.log_round(number, figures)
+        phase.world.progress.event("round", round=number, rounds=phase.plan.rounds, **figures, **_bytes(phase.state))
+
+
+def model_layout(phase: Phase) -> Layout:
+    """Names and shapes of the model's tensors."""
+    return layout(build_model(phase.plan.model, Encoder.from_bytes(phase.state.encoder).width))
+
+
+def model_for(phase: Phase, bank: str) -> Enclosed:
+    """The current model for a bank: nothing when it can compute it, a delta when it keeps up, else the whole."""
+    state = phase.state
+    encoder = Encoder.from_bytes(state.encoder).digest
+    values: dict[str, Scalar] = {"version": state.round, "model": vector_digest(state.model), "encoder": encoder}
+    if phase.plan.training.prior == "released" and state.prior is not None:
+        values["prior"] = state.prior
+    payloads = {}
+    held = state.held.get(bank)
+    if held is None:
+        payloads["encoder"] = state.encoder
+    if state.round > 0 and held != state.round:
+        if held == state.round - 1:
+            payloads["delta"] = state.delta
+        else:
+            payloads["model"] = encode(state.model, "float32", model_layout(phase))
+    return Enclosed(values, payloads)
+
+
+@dataclass
+class _Collected:
+    """What came in during one round."""
+
+    banks: set[str] = field(default_factory=set)
+    losses: list[float] = field(default_factory=list)
+    scores: ScoreHistogram | None = None
+
+    def figures(self) -> dict[str, float]:
+        figures = {"banks": float(len(self.banks))}
+        if self.losses:
+            figures["loss"] = float(np.mean(self.losses))
+        if self.scores is not None:
+            # The model that entered the round; the one that leaves it is looked at in the next.
+            auprc = self.scores.auprc()
+            figures |= {} if auprc is None else {"auprc": auprc}
+        return figures
+
+
+def _collect(phase: Phase, number: int, shape: Layout) -> _Collected:
+    collected = _Collected()
+    look = number == 1 or number == phase.plan.rounds or number % phase.plan.evaluate_every == 0
+
+    def restart() -> None:
+        collected.losses.clear()
+        collected.scores = None
+        phase.world.aggregator.start(number, phase.state.model)
+
+    def take(reply: Reply) -> None:
+        update = decode(reply.payloads["update"], shape, expected=phase.plan.codec.up)
+        if not np.isfinite(update).all():
+            raise NonFiniteError("the update holds numbers that are not finite")
+        scores = _histogram(phase, reply)
+        weight = float(reply.values.get("examples", 1)) if phase.plan.strategy.weighting == "examples" else 1.0
+        phase.world.aggregator.add(reply.bank, update, weight)
+        if "loss" in reply.values:
+            collected.losses.append(float(reply.values["loss"]))
+        if scores is not None:
+            collected.scores = scores if collected.scores is None else collected.scores + scores
+
+    def enclose(bank: str) -> Enclosed:
+        model = model_for(phase, bank)
+        return Enclosed({**model.values, **({"look": 1} if look else {})}, model.payloads)
+
+    collected.banks = ask(phase, "train", number, enclose, take, restart)
+    return collected
+
+
+def _histogram(phase: Phase, reply: Reply) -> ScoreHistogram | None:
+    if "scores" not in reply.payloads:
+        return None
+    return read_histogram(phase.plan, reply, "scores")
+
+
+def read_histogram(plan: Plan, reply: Reply, name: str) -> ScoreHistogram:
+    """A score histogram from a reply; raises WireError when it is not one over the plan's bins."""
+    counts = unpack_counts(reply.payloads[name], 2 * plan.score_bins.size)
+    return ScoreHistogram.from_vector(counts, plan.score_bins)
+
+
+def _publish(phase: Phase, shape: Layout) -> None:
+    """Step to the next model through the down codec; what it loses is added to the step after."""
+    state = phase.state
+    wanted = phase.world.aggregator.finish() + state.lag
+    rounding = np.random.default_rng(derived_seed(phase.plan.seed, "down", state.round + 1))
+    state.delta = encode(wanted - state.model, phase.plan.codec.down, shape, rng=rounding)
+    state.model = state.model + decode(state.delta, shape)
+    state.lag = wanted - state.model
+
+
+def _bytes(state: State) -> dict[str, int]:
+    return {"bytes_up": state.meter.bytes_up, "bytes_down": state.meter.bytes_down}

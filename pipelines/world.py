@@ -1,0 +1,123 @@
+"""What a phase needs from outside, and what it carries from round to round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fraudfl.plan import Plan
+from fraudfl.protocols import Aggregator, Checkpoint, Checkpoints, Fleet, PooledData, Progress, Registry, Vector
+from fraudfl.transfer.meter import ByteMeter
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The coordinator's means; `pooled` exists in simulation only."""
+
+    fleet: Fleet
+    aggregator: Aggregator
+    checkpoints: Checkpoints
+    registry: Registry
+    progress: Progress
+    pooled: PooledData | None
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How long and how often to ask; procedure of the coordinator, not of a bank.
+
+    Attributes:
+        instance: Names this phase instance; a resumed phase keeps it.
+        quorum: Share of the asked banks that must answer.
+        deadline: Seconds to wait for one attempt's replies.
+    """
+
+    instance: str
+    quorum: float
+    deadline: float
+
+
+@dataclass
+class State:
+    """What a phase knows after `round` rounds; all of it is in the checkpoint.
+
+    Attributes:
+        model: The published model: what every bank that keeps up holds.
+        lag: What the down codec has not published yet, added to the next model.
+        delta: The encoded step from the model before to `model`.
+        held: Bank to the model version it holds.
+    """
+
+    round: int = 0
+    encoder: bytes = b""
+    prior: float | None = None
+    model: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    lag: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    delta: bytes = b""
+    held: dict[str, int] = field(default_factory=dict)
+    excluded: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    took_part: set[str] = field(default_factory=set)
+    meter: ByteMeter = field(default_factory=ByteMeter)
+    seconds: float = 0.0
+
+    def to_checkpoint(self, aggregator: Mapping[str, Any]) -> Checkpoint:
+        """Everything, as arrays and JSON facts."""
+        arrays = {f"aggregator/{name}": array for name, array in aggregator.items()}
+        arrays |= {"model": self.model, "lag": self.lag}
+        arrays |= {"encoder": _as_array(self.encoder), "delta": _as_array(self.delta)}
+        facts = {
+            "prior": self.prior,
+            "held": self.held,
+            "excluded": self.excluded,
+            "history": self.history,
+            "took_part": sorted(self.took_part),
+            "meter": self.meter.to_rows(),
+            "seconds": self.seconds,
+        }
+        return Checkpoint(round=self.round, arrays=arrays, facts=facts)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> tuple[State, dict[str, Any]]:
+        """The state, and the aggregator's own arrays."""
+        arrays, facts = checkpoint.arrays, checkpoint.facts
+        state = cls(
+            round=checkpoint.round,
+            encoder=bytes(arrays["encoder"]),
+            prior=facts["prior"],
+            model=np.array(arrays["model"], dtype=np.float32),
+            lag=np.array(arrays["lag"], dtype=np.float32),
+            delta=bytes(arrays["delta"]),
+            held=dict(facts["held"]),
+            excluded=list(facts["excluded"]),
+            history=list(facts["history"]),
+            took_part=set(facts["took_part"]),
+            meter=ByteMeter.from_rows(facts["meter"]),
+            seconds=float(facts["seconds"]),
+        )
+        prefix = "aggregator/"
+        own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        return state, own
+
+
+@dataclass(kw_only=True)
+class Phase:
+    """One phase under way."""
+
+    world: World
+    plan: Plan
+    terms: Terms
+    state: State = field(default_factory=State)
+
+    def save(self) -> None:
+        """Write the checkpoint of the current round."""
+        self.world.checkpoints.save(self.state.to_checkpoint(self.world.aggregator.state()))
+
+
+def _as_array(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.frombuffer(data, dtype=np.uint8).copy()

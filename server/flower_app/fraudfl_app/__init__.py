@@ -1,0 +1,1 @@
+"""A shell for Flower: what runs is the fraudfl that is installed."""

@@ -1,0 +1,135 @@
+"""A whole consortium on one machine: bank folders, Flower's simulation runtime, phase after phase, the summary."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from fraudfl.config import FraudflConfig, PhaseConfig
+from fraudfl.errors import RuntimeFailure
+from fraudfl.folder import BankFolder, write_whole
+from fraudfl.plan import Plan, make_plan
+from server.banks import create_banks
+from server.events import EventReader
+from server.runtime import SimulationRuntime
+from server.summary import empty_outcome, write_summary
+from server.workspace import PhaseFolder, Workspace
+
+LOOK_SECONDS = 0.1
+STATUS_SECONDS = 10.0
+
+
+class View(Protocol):
+    """Who watches a run."""
+
+    def tell(self, text: str) -> None:
+        """One line about what happens now."""
+        ...
+
+    def begin(self, phase: PhaseConfig) -> None:
+        """A phase begins."""
+        ...
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Something happened in the phase."""
+        ...
+
+    def end(self, outcome: dict[str, Any]) -> None:
+        """The phase ended."""
+        ...
+
+
+class Simulation:
+    """One run of a consortium in one workspace."""
+
+    def __init__(self, config: FraudflConfig, workspace: Workspace, view: View, base: Path) -> None:
+        """Prepare; `base` is the folder that relative data paths start from."""
+        self._config = config
+        self._workspace = workspace
+        self._view = view
+        self._base = base
+        self._outcomes: list[dict[str, Any]] = []
+
+    def run(self, *, resume: bool) -> dict[str, Any]:
+        """Run all phases that are not completed yet; stops at the first that does not complete.
+
+        Raises:
+            FraudflError: when something failed; the summary has been written then.
+            KeyboardInterrupt: when the user interrupted; likewise.
+        """
+        self._workspace.open(self._config, resume=resume)
+        plans = self._prepare()
+        todo = [phase for phase in self._config.phases if not self._already(phase)]
+        if todo:
+            self._view.tell("starting Flower's simulation runtime")
+            with SimulationRuntime(self._workspace.path / "runtime") as runtime:
+                for phase in todo:
+                    self._one_phase(runtime, phase, plans[phase.name])
+        return write_summary(self._config, self._workspace, self._outcomes)
+
+    def _prepare(self) -> dict[str, Plan]:
+        if not self._workspace.bank_ids():
+            create_banks(self._config, self._workspace, self._base, self._view.tell)
+        contract = BankFolder(self._workspace.banks / self._workspace.bank_ids()[0]).contract
+        plans = {phase.name: make_plan(self._config, phase, contract) for phase in self._config.phases}
+        for name, plan in plans.items():
+            path = self._workspace.phase(name).path / "plan.json"
+            write_whole(path, lambda part, plan=plan: part.write_bytes(plan.canonical_json()))
+        return plans
+
+    def _already(self, phase: PhaseConfig) -> bool:
+        outcome = self._workspace.phase(phase.name).result()
+        if outcome is None or outcome["status"] != "completed":
+            return False
+        self._outcomes.append(outcome)
+        self._view.tell(f"phase {phase.name} was completed before")
+        return True
+
+    def _one_phase(self, runtime: SimulationRuntime, phase: PhaseConfig, plan: Plan) -> None:
+        folder = self._workspace.phase(phase.name)
+        folder.clear_result()
+        events = EventReader(folder.events)
+        banks = len(self._workspace.bank_ids())
+        self._view.begin(phase)
+        run_id = runtime.start_run(banks, {"workspace": str(self._workspace.path), "phase": phase.name})
+        try:
+            outcome = self._watch(runtime, run_id, folder, events)
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            ended = folder.result() or empty_outcome(phase, status, banks, plan.hash)
+            self._finish(ended | {"status": status})
+            if isinstance(error, KeyboardInterrupt):
+                self._view.tell("stopping")
+                runtime.stop_run(run_id)
+            raise
+        self._finish(outcome)
+
+    def _finish(self, outcome: dict[str, Any]) -> None:
+        self._outcomes.append(outcome)
+        write_summary(self._config, self._workspace, self._outcomes)
+        self._view.end(outcome)
+
+    def _watch(
+        self, runtime: SimulationRuntime, run_id: int, folder: PhaseFolder, events: EventReader
+    ) -> dict[str, Any]:
+        """Show events until the phase has ended; Flower's own word is asked now and then, in case a process died."""
+        ask_flower = time.monotonic() + STATUS_SECONDS
+        while True:
+            for event in events.new():
+                self._view.show(event)
+                ask_flower = time.monotonic() + STATUS_SECONDS
+                if event["event"] == "failed":
+                    raise RuntimeFailure(event["reason"])
+                if event["event"] == "completed":
+                    outcome = folder.result()
+                    assert outcome is not None  # written before the event
+                    return outcome
+            if not runtime.alive:
+                raise RuntimeFailure(f"Flower's SuperLink ended by itself:\n{runtime.log_tail()}")
+            if time.monotonic() > ask_flower:
+                status, details = runtime.run_status(run_id)
+                if status.startswith("finished") and not folder.result():
+                    raise RuntimeFailure(f"Flower ended the run: {status} {details}\n{runtime.log_tail()}")
+                ask_flower = time.monotonic() + STATUS_SECONDS
+            time.sleep(LOOK_SECONDS)

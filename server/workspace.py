@@ -1,0 +1,136 @@
+"""A workspace on disk: banks' folders, what the coordinator keeps, and the summary."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fraudfl.config import FraudflConfig
+from fraudfl.errors import CheckpointError
+from fraudfl.folder import write_whole
+
+
+class PhaseFolder:
+    """What the coordinator keeps of one phase."""
+
+    def __init__(self, path: Path) -> None:
+        """Use the folder, creating it when there is none."""
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of round checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def events(self) -> Path:
+        """JSON lines: what happened, as it happened."""
+        return self.path / "events.jsonl"
+
+    def instance(self) -> str:
+        """The phase instance's name, made once; a resumed phase keeps it."""
+        path = self.path / "instance"
+        if not path.exists():
+            write_whole(path, lambda part: part.write_text(secrets.token_hex(8)))
+        return path.read_text().strip()
+
+    def result(self) -> dict[str, Any] | None:
+        """The phase's outcome, or None while there is none."""
+        return read_json(self.path / "result.json")
+
+    def set_result(self, outcome: dict[str, Any]) -> None:
+        """Keep the phase's outcome."""
+        write_json(self.path / "result.json", outcome)
+
+    def clear_result(self) -> None:
+        """Forget an outcome before the phase goes on."""
+        (self.path / "result.json").unlink(missing_ok=True)
+
+
+class Workspace:
+    """One folder of one consortium."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the folder; nothing is read or made yet."""
+        self.path = path.resolve()
+        self.banks = self.path / "banks"
+        self.coordinator = self.path / "coordinator"
+        self.summary_file = self.path / "summary.json"
+
+    def open(self, config: FraudflConfig, *, resume: bool) -> None:
+        """Take a new or empty folder, or with `resume` the one of the same configuration.
+
+        Raises:
+            CheckpointError: when the folder holds something else.
+        """
+        kept = read_json(self.coordinator / "config.json")
+        asked = config.model_dump(mode="json")
+        if kept is None:
+            if self.path.exists() and any(self.path.iterdir()):
+                raise CheckpointError(f"{self.path}: not empty, and not a workspace; choose another --workspace")
+            self.coordinator.mkdir(parents=True)
+            write_json(self.coordinator / "config.json", asked)
+            return
+        if not resume:
+            raise CheckpointError(
+                f"{self.path}: holds an earlier run. Add --resume to go on with it, or choose another --workspace"
+            )
+        if kept != asked:
+            changed = ", ".join(sorted(name for name in asked if asked[name] != kept.get(name)))
+            raise CheckpointError(
+                f"{self.path}: was begun with another configuration (changed: {changed}). "
+                "Resume with the one it was begun with, or choose another --workspace"
+            )
+
+    def config(self) -> FraudflConfig:
+        """The configuration that this workspace was begun with."""
+        kept = read_json(self.coordinator / "config.json")
+        if kept is None:
+            raise CheckpointError(f"{self.path}: not a workspace; make one with `fraudfl run CONFIG --workspace DIR`")
+        return FraudflConfig.model_validate(kept)
+
+    def phase(self, name: str) -> PhaseFolder:
+        """The folder of one phase."""
+        return PhaseFolder(self.coordinator / "phases" / name)
+
+    def bank_ids(self) -> list[str]:
+        """Ids of the banks whose folders are complete, sorted."""
+        if not self.banks.exists():
+            return []
+        return sorted(path.name for path in self.banks.iterdir() if (path / "bank.json").exists())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the workspace alone; raises CheckpointError when another process does."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock_file = self.path.parent / f".{self.path.name}.lock"
+        with lock_file.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise CheckpointError(f"{self.path}: another `fraudfl run` works here; wait for it or stop it") from error
+            yield
+        lock_file.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file; None when there is no file."""
+    if not path.exists():
+        return None
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not JSON ({error}); restore it, or choose another --workspace") from error
+    return facts
+
+
+def write_json(path: Path, facts: dict[str, Any]) -> None:
+    """Write a JSON object, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda part: part.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n"))
