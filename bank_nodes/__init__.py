@@ -1,0 +1,1 @@
+"""The bank's side: tasks, the gate, and the Flower client app."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from fraudfl.features.encoder import Encoder
 
 from fraudfl.errors import WireError
-from fraudfl.features.encoder import Encoder
-from fraudfl.folder import save_npy, write_whole
+from fraudfl.folder import save_npy, write_bytes
 from fraudfl.models.mlp import build_model, layout
 from fraudfl.plan import Plan
 from fraudfl.protocols import Request, Vector
@@ -31,7 +31,7 @@ class Received:
         if "encoder" in request.payloads:
             sent = Encoder.from_bytes(request.payloads["encoder"])
             _same("encoder", sent.digest, wanted)
-            write_whole(path, lambda part: part.write_bytes(request.payloads["encoder"]))
+            write_bytes(path, request.payloads["encoder"])
             return sent
         if not path.exists():
             raise WireError("the encoder of this phase is not here; send it again")
@@ -85,4 +85,3 @@ class Received:
 def _same(what: str, found: str, wanted: str) -> None:
     if found != wanted:
         raise WireError(f"{what} has digest {found[:12]}, the request pins {wanted[:12]}")
-

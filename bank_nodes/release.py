@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fraudfl.errors import PlanError, PrivacyError, ReleaseRefused, WireError
-from fraudfl.folder import BankFolder, write_whole
+from fraudfl.folder import BankFolder, write_bytes
 from fraudfl.plan import Plan
 from fraudfl.privacy.accounting import epsilon
 from fraudfl.privacy.ledger import Entry, Ledger, digest
@@ -56,10 +56,12 @@ class Gate:
         if plan.hash != request.plan_hash:
             raise PlanError(f"the plan's hash is {plan.hash[:12]}, the request says {request.plan_hash[:12]}")
         if plan.contract != self._folder.contract:
-            raise PlanError(f"the plan's contract has columns {plan.contract.columns}, ours {self._folder.contract.columns}")
+            raise PlanError(
+                f"the plan's contract has columns {plan.contract.columns}, ours {self._folder.contract.columns}"
+            )
         path = self._plan_path(plan.hash)
         path.parent.mkdir(exist_ok=True)
-        write_whole(path, lambda part: part.write_bytes(plan.canonical_json()))
+        write_bytes(path, plan.canonical_json())
         return self.answer(request, lambda _plan: Draft())
 
     def answer(self, request: Request, prepare: Callable[[Plan], Draft]) -> Reply:
@@ -93,7 +95,7 @@ class Gate:
                 attempt=request.attempt,
                 kind=request.kind,
                 mechanism=None if draft.mechanism is None else draft.mechanism.to_dict(),
-                bytes=len(data),
+                size=len(data),
                 digest=digest(data),
                 reply=data,
             )
@@ -159,4 +161,3 @@ class Gate:
 
     def _spent(self, instance: str) -> list[DpSgd]:
         return [DpSgd.from_dict(facts) for facts in self._ledger.mechanisms(instance)]
-

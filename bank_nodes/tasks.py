@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from fraudfl.features.encoder import Encoder
 
 from bank_nodes.received import Received
 from bank_nodes.release import Draft
 from fraudfl.config import TrainingConfig
-from fraudfl.features.encoder import Encoder
 from fraudfl.folder import BankFolder, Rows
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.models.mlp import build_model, layout, score_logits, set_vector
@@ -42,8 +42,9 @@ class Tasks:
         start = received.model(request, plan, encoder.width)
         rows = self._rows(plan, encoder, "train")
         rate = learning_rate_at(plan.training, request.round - 1, plan.rounds)
+        values: dict[str, Scalar] = {}
         if plan.private:
-            vector, values = self._train_privately(plan, start, rows, rate), {}
+            vector = self._train_privately(plan, start, rows, rate)
         else:
             vector, values = self._train_plainly(plan, start, rows, rate, request)
         payloads = {"update": self._compress(request, plan, encoder.width, vector - start, received)}
@@ -105,8 +106,10 @@ class Tasks:
         return data
 
     def _judge(self, request: Request, plan: Plan, encoder: Encoder, vector: Vector, name: str) -> Draft:
-        payloads = {part: self._histogram(plan, encoder, part, vector, keep=(request.instance, name)) for part in
-                    ("validation", "test")}
+        payloads = {
+            part: self._histogram(plan, encoder, part, vector, keep=(request.instance, name))
+            for part in ("validation", "test")
+        }
         return Draft(payloads=payloads)
 
     def _histogram(

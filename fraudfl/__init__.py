@@ -1,0 +1,1 @@
+"""fraudfl: the domain, everything that is true without a network."""

@@ -149,7 +149,9 @@ class PartitionConfig(Frozen):
             if abs(sum(self.shares) - 1) > 1e-6 or min(self.shares) <= 0:
                 raise ValueError("`shares` must be positive and sum to 1")
             if self.count not in (None, len(self.shares)):
-                raise ValueError(f"`count` is {self.count} and `shares` has {len(self.shares)} entries; leave `count` out")
+                raise ValueError(
+                    f"`count` is {self.count} and `shares` has {len(self.shares)} entries; leave `count` out"
+                )
         return self
 
 
@@ -166,7 +168,12 @@ class FeaturesConfig(Frozen):
     windows_days: tuple[float, ...] = (1, 7, 30)
     label_delay_days: float = Field(default=7, ge=0)
     aggregates: tuple[Literal["count", "sum", "mean", "since_last", "distance", "fraud_rate"], ...] = (
-        "count", "sum", "mean", "since_last", "distance", "fraud_rate",
+        "count",
+        "sum",
+        "mean",
+        "since_last",
+        "distance",
+        "fraud_rate",
     )
     exclude: tuple[str, ...] = ()
 
@@ -363,7 +370,9 @@ class PhaseConfig(Frozen):
     @model_validator(mode="after")
     def _private_phases_weigh_by_constants(self) -> Self:
         if self.privacy.mode != "none" and self.strategy.weighting == "examples":
-            raise ValueError("with differential privacy banks weigh by a public constant; set strategy.weighting: equal")
+            raise ValueError(
+                "with differential privacy banks weigh by a public constant; set strategy.weighting: equal"
+            )
         return self
 
 

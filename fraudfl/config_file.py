@@ -24,7 +24,7 @@ class _NoDuplicates(yaml.SafeLoader):
 def _mapping(loader: _NoDuplicates, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
         if key in seen:
             raise yaml.MarkedYAMLError(None, None, f"key {key!r} is given twice", key_node.start_mark)
         seen.add(key)
@@ -49,7 +49,7 @@ def load_config(path: Path, data: str | None = None) -> FraudflConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}). Give the path of a YAML file.") from error
     try:
-        facts = yaml.load(text, Loader=_NoDuplicates)  # noqa: S506 - a SafeLoader
+        facts = yaml.load(text, Loader=_NoDuplicates)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -57,7 +57,9 @@ def load_config(path: Path, data: str | None = None) -> FraudflConfig:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(facts, dict):
-        raise ConfigError(f"{path}: expected sections such as `consortium:` and `phases:`, found {type(facts).__name__}")
+        raise ConfigError(
+            f"{path}: expected sections such as `consortium:` and `phases:`, found {type(facts).__name__}"
+        )
     _set_data(facts, data)
     try:
         return FraudflConfig.model_validate(facts)

@@ -1,4 +1,4 @@
-"""A bank is a folder: its transactions, what was computed from them, and what it keeps. The same on one machine and at a bank."""
+"""A bank is a folder: its transactions, what was computed from them, and what it keeps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fraudfl.config import FeaturesConfig, SplitConfig
 from fraudfl.data.schema import BOOKKEEPING, Contract
-from fraudfl.data.split import Split, split_rows
+from fraudfl.data.split import split_rows
 from fraudfl.errors import SourceError
 from fraudfl.features.declaration import declare
 from fraudfl.features.encoder import Encoder
@@ -63,7 +63,9 @@ class BankFolder:
         """Make a bank's folder from its rows (contract and bookkeeping columns, sorted by time)."""
         path.mkdir(parents=True)
         kept = [name for name in (*contract.columns, *BOOKKEEPING) if name in table.column_names and name != "bank"]
-        write_whole(path / "transactions.parquet", lambda part: pq.write_table(table.select(kept), part, compression="zstd"))
+        write_whole(
+            path / "transactions.parquet", lambda part: pq.write_table(table.select(kept), part, compression="zstd")
+        )
         facts = {"bank": bank, "contract": contract.model_dump(mode="json")}
         write_whole(path / "bank.json", lambda part: part.write_text(json.dumps(facts, indent=1)))
         return cls(path)
@@ -165,6 +167,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     part.replace(path)
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes, whole or not at all."""
+    write_whole(path, lambda part: part.write_bytes(data))
+
+
 def save_npy(path: Path, array: NDArray[np.generic]) -> None:
     """Write an array as .npy, whole or not at all."""
 
@@ -179,7 +186,7 @@ def _clusters(table: pa.Table) -> NDArray[np.int64]:
     if "account" not in table.column_names:
         return np.arange(table.num_rows, dtype=np.int64)
     codes = table["account"].combine_chunks().dictionary_encode().indices
-    return codes.to_numpy(zero_copy_only=False).astype(np.int64)
+    return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _digest(facts: list[str]) -> str:

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from fraudfl.config import (
     CodecConfig,
     FeaturesConfig,
-    Frozen,
     FraudflConfig,
+    Frozen,
     ModelConfig,
     PhaseConfig,
     PrivacyConfig,
@@ -22,7 +22,7 @@ from fraudfl.config import (
 )
 from fraudfl.data.schema import Contract
 from fraudfl.errors import PlanError
-from fraudfl.features.declaration import declare
+from fraudfl.features.declaration import declare, declare_categorical
 from fraudfl.features.sketch import EncoderSpec
 from fraudfl.metrics.histogram import ScoreBins
 from fraudfl.privacy.mechanisms import DpSgd
@@ -107,7 +107,9 @@ class Plan(Frozen):
         try:
             facts: dict[str, Any] = json.loads(data)
             if facts.get("version") != PLAN_VERSION:
-                raise PlanError(f"plan version {facts.get('version')!r}; this software knows {PLAN_VERSION}. Update it.")
+                raise PlanError(
+                    f"plan version {facts.get('version')!r}; this software knows {PLAN_VERSION}. Update it."
+                )
             plan = cls.model_validate_json(data)
         except (ValueError, AttributeError, ValidationError) as error:
             raise PlanError(f"the plan cannot be read: {error}") from error
@@ -147,7 +149,7 @@ def make_plan(config: FraudflConfig, phase: PhaseConfig, contract: Contract) -> 
 
 def _encoder_spec(config: FraudflConfig, contract: Contract) -> EncoderSpec:
     listed = config.encoder.categories
-    columns = (*(("currency",) if contract.currency else ()), *contract.categorical)
+    columns = declare_categorical(config.features, contract)
     return EncoderSpec(
         numeric=tuple(feature.name for feature in declare(config.features, contract)),
         categorical={name: listed.get(name, ()) for name in columns},

@@ -75,7 +75,9 @@ def _judge(plan: Plan, contender: Contender) -> tuple[dict[str, float | None], d
     decided = figures(margins, test.labels, threshold=0.0, budget=plan.alert_budget)
     settings = Bootstrap(replicates=REPLICATES, budget=plan.alert_budget, threshold=0.0)
     intervals = dict(figure_intervals(test.logits, test.labels, test.clusters, settings))
-    intervals["balanced_accuracy"] = figure_intervals(margins, test.labels, test.clusters, settings)["balanced_accuracy"]
+    intervals["balanced_accuracy"] = figure_intervals(margins, test.labels, test.clusters, settings)[
+        "balanced_accuracy"
+    ]
     row = ranked.to_dict() | {"balanced_accuracy": decided.balanced_accuracy, "auprc_bank_mean": _bank_mean(test)}
     return row, {name: list(interval) if interval else None for name, interval in intervals.items()}
 
@@ -85,7 +87,8 @@ def _thresholds(plan: Plan, contender: Contender) -> Mapping[str, float]:
     if not contender.own_thresholds:
         return dict.fromkeys(contender.test.banks, _threshold(plan, validation.logits, validation.labels))
     return {
-        bank: _threshold(plan, validation.logits[rows], validation.labels[rows]) for bank, rows in validation.banks.items()
+        bank: _threshold(plan, validation.logits[rows], validation.labels[rows])
+        for bank, rows in validation.banks.items()
     }
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from fraudfl.features.encoder import fit_encoder
 
 from fraudfl.errors import WireError
-from fraudfl.features.encoder import fit_encoder
 from fraudfl.features.sketch import Sketch, sketch_size
-from fraudfl.folder import write_whole
+from fraudfl.folder import write_bytes
 from fraudfl.protocols import Reply
 from fraudfl.transfer.model import start_vector
 from fraudfl.transfer.pack import unpack_counts
@@ -40,7 +40,7 @@ def fit_shared_encoder(phase: Phase) -> None:
     summed = Sketch.from_vector(spec, total)
     encoder = fit_encoder(spec, summed)
     phase.state.encoder = encoder.to_bytes()
-    write_whole(phase.world.folder / "encoder.json", lambda part: part.write_bytes(phase.state.encoder))
+    write_bytes(phase.world.folder / "encoder.json", phase.state.encoder)
     negatives, positives = summed.counts["label"]
     phase.state.prior = float((positives + 1) / (positives + negatives + 2))
     phase.state.model = start_vector(phase.plan, encoder.width, {"prior": phase.state.prior})

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-
 from fraudfl.features.encoder import Encoder
+
 from fraudfl.models.bundle import Bundle
 from fraudfl.transfer.savings import summarise
 from pipelines.comparison import compare

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
+from fraudfl.features.encoder import Encoder
 
 from fraudfl.errors import NonFiniteError
-from fraudfl.features.encoder import Encoder
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.models.mlp import Layout, build_model, layout
 from fraudfl.plan import Plan

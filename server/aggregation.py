@@ -154,7 +154,10 @@ class FlowerCohort:
 def _reply(model: NDArray[Any], weight: float) -> Message:
     """A reply as Flower's strategies expect it."""
     content = RecordDict(
-        {"arrays": ArrayRecord({_KEY: Array(np.ascontiguousarray(model))}), "metrics": MetricRecord({"num-examples": weight})}
+        {
+            "arrays": ArrayRecord({_KEY: Array(np.ascontiguousarray(model))}),
+            "metrics": MetricRecord({"num-examples": weight}),
+        }
     )
     metadata = Metadata(
         run_id=0,

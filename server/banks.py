@@ -12,6 +12,7 @@ import pyarrow as pa
 from fraudfl.config import FraudflConfig
 from fraudfl.data.dataset import load_dataset
 from fraudfl.data.partition import assign_banks
+from fraudfl.data.split import require_rows
 from fraudfl.folder import BankFolder
 from server.workspace import Workspace
 
@@ -28,6 +29,7 @@ def create_banks(
     """
     tell(f"reading {config.data.source} data")
     dataset = load_dataset(config.data, seed=config.consortium.seed, base=base)
+    require_rows(dataset.table, config.split)
     banks = assign_banks(dataset.table, config.banks, config.consortium.seed)
     making = workspace.path / ".banks.part"
     shutil.rmtree(making, ignore_errors=True)

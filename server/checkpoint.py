@@ -68,4 +68,6 @@ def _read(path: Path) -> Checkpoint:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             return Checkpoint(round=int(facts["round"]), arrays=arrays, facts=json.loads(facts["facts"]))
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: this checkpoint is damaged ({error}); delete it to go on from the one before") from error
+        raise CheckpointError(
+            f"{path}: this checkpoint is damaged ({error}); delete it to go on from the one before"
+        ) from error

@@ -81,7 +81,7 @@ class FlowerFleet:
         for bank, record in records.items():
             message = Message(record, self._nodes[bank], MESSAGE_TYPE, ttl=deadline + 30)
             size = serialised_size(message)
-            sent |= {message_id: (bank, size) for message_id in self._grid.push_messages([message])}
+            sent |= dict.fromkeys(self._grid.push_messages([message]), (bank, size))
         ends = time.monotonic() + deadline
         while sent and time.monotonic() < ends:
             for reply in self._grid.pull_messages(list(sent)):
@@ -94,13 +94,13 @@ class FlowerFleet:
 
 
 def _reason(message: Message | None) -> str:
-    return "no answer" if message is None else message.error.reason
+    return "no answer" if message is None else message.error.reason or "no reason given"
 
 
 def _answer(bank: str, message: Message, bytes_down: int) -> Answer:
     size = serialised_size(message)
     if message.has_error():
-        return Answer(bank=bank, reply=None, reason=message.error.reason, bytes_down=bytes_down, bytes_up=size)
+        return Answer(bank=bank, reply=None, reason=_reason(message), bytes_down=bytes_down, bytes_up=size)
     try:
         refusal = refusal_from_record(message.content)
         if refusal is not None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fraudfl.features.encoder import Encoder
 from numpy.typing import NDArray
 
 from fraudfl.errors import PrivacyError
-from fraudfl.features.encoder import Encoder
 from fraudfl.folder import BankFolder, Rows
 from fraudfl.models.mlp import build_model, score_logits, set_vector
 from fraudfl.models.trees import train_trees

@@ -58,14 +58,18 @@ class SimulationRuntime:
         self._folder.mkdir(parents=True, exist_ok=True)
         home = self._folder / "flwr"
         home.mkdir(exist_ok=True)
-        (home / "config.toml").write_text(
-            f'[superlink]\ndefault = "local"\n\n[superlink.local]\naddress = "127.0.0.1:{self._port}"\ninsecure = true\n'
-        )
+        connection = f'address = "127.0.0.1:{self._port}"\ninsecure = true\n'
+        (home / "config.toml").write_text(f'[superlink]\ndefault = "local"\n\n[superlink.local]\n{connection}')
         command = [_tool("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"]
         command += ["--host", "127.0.0.1", "--port", str(self._port), "--disable-runtime-dependency-installation"]
         with (self._folder / "superlink.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, env=self._environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         try:
             self._wait_until_healthy()
@@ -85,7 +89,9 @@ class SimulationRuntime:
         cores = os.cpu_count() or 1
         federation = f"num-supernodes={banks} client-resources-num-cpus=1 init-args-num-cpus={cores}"
         settings = " ".join(f"{name}={json.dumps(value)}" for name, value in run_config.items())
-        answer = self._flwr("run", str(self._app()), "local", "--run-config", settings, "--federation-config", federation)
+        answer = self._flwr(
+            "run", str(self._app()), "local", "--run-config", settings, "--federation-config", federation
+        )
         return int(answer["run-id"])
 
     def run_status(self, run_id: int) -> tuple[str, str]:
@@ -135,7 +141,9 @@ class SimulationRuntime:
     def _flwr(self, *arguments: str, timeout: float = 120.0) -> dict[str, Any]:
         command = [_tool("flwr"), *arguments, "--format", "json"]
         try:
-            done = subprocess.run(command, env=self._environment(), capture_output=True, text=True, timeout=timeout, check=False)
+            done = subprocess.run(
+                command, env=self._environment(), capture_output=True, text=True, timeout=timeout, check=False
+            )
         except subprocess.TimeoutExpired as error:
             raise RuntimeFailure(f"`flwr {arguments[0]}` did not answer within {timeout:g} s") from error
         start = done.stdout.find("{")

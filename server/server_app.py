@@ -73,4 +73,3 @@ def _run(grid: Grid, workspace: Workspace, folder: PhaseFolder, events: EventLog
     write_json(folder.path / "privacy.json", {"delta": plan.privacy.delta, "epsilon": spent})
     folder.set_result(outcome)
     events.event("completed", version=outcome["model_version"])
-

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from fraudfl.config import FraudflConfig, PhaseConfig
 from fraudfl.errors import RuntimeFailure
-from fraudfl.folder import BankFolder, write_whole
+from fraudfl.folder import BankFolder, write_bytes
 from fraudfl.plan import Plan, make_plan
 from server.banks import create_banks
 from server.events import EventReader
@@ -74,8 +74,7 @@ class Simulation:
         contract = BankFolder(self._workspace.banks / self._workspace.bank_ids()[0]).contract
         plans = {phase.name: make_plan(self._config, phase, contract) for phase in self._config.phases}
         for name, plan in plans.items():
-            path = self._workspace.phase(name).path / "plan.json"
-            write_whole(path, lambda part, plan=plan: part.write_bytes(plan.canonical_json()))
+            write_bytes(self._workspace.phase(name).path / "plan.json", plan.canonical_json())
         return plans
 
     def _already(self, phase: PhaseConfig) -> bool:

@@ -114,7 +114,9 @@ class Workspace:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise CheckpointError(f"{self.path}: another `fraudfl run` works here; wait for it or stop it") from error
+                raise CheckpointError(
+                    f"{self.path}: another `fraudfl run` works here; wait for it or stop it"
+                ) from error
             yield
         lock_file.unlink(missing_ok=True)
 

@@ -1,0 +1,1 @@
+"""Transactions: the contract, where they come from, and how they are divided."""

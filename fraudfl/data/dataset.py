@@ -65,3 +65,20 @@ def _own_table(config: DataConfig, base: Path) -> Dataset:
     table = config.table if config.path is None else config.table.model_copy(update={"path": config.path})
     source = read_source(table, base)
     return Dataset("table", validate(source.table, source.contract, where=source.origin), source.contract)
+
+
+def contract_of(config: DataConfig, *, base: Path = Path()) -> Contract:
+    """The contract of a configured data set, without its data where that is fixed.
+
+    Raises:
+        ConfigError, SourceError, SchemaError: as `load_dataset`, for sources whose columns decide.
+    """
+    if config.source == "generated":
+        from fraudfl.data import simulate
+
+        return simulate.GENERATED_CONTRACT
+    from fraudfl.data.adapters import CONTRACTS
+
+    if config.source in CONTRACTS:
+        return CONTRACTS[config.source]
+    return load_dataset(config, seed=0, base=base).contract

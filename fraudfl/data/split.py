@@ -33,7 +33,7 @@ class Split:
 
 
 def split_rows(table: pa.Table, config: SplitConfig) -> Split:
-    """Split a whole data set, before it is divided into banks.
+    """Split rows: a whole data set's, or one bank's, where a part may then be empty.
 
     By time: days are counted from `origin`. A row of the training days is used only if its label was known when the
     first test day begins, which is at its `label_time` or, without one, `label_delay_days` after it. The last
@@ -46,13 +46,21 @@ def split_rows(table: pa.Table, config: SplitConfig) -> Split:
 
     Raises:
         SchemaError: if a needed column is absent, or `split` holds anything else.
+    """
+    return _given(table, config) if config.by == "given" else _by_time(table, config)
+
+
+def require_rows(table: pa.Table, config: SplitConfig) -> None:
+    """Refuse a whole data set that leaves nothing to train or to test on.
+
+    Raises:
+        SchemaError: if a needed column is absent, or `split` holds anything else.
         DataError: if no row is left to train or to test on.
     """
-    split = _given(table, config) if config.by == "given" else _by_time(table, config)
+    split = split_rows(table, config)
     for name, mask in (("train", split.train), ("test", split.test)):
         if not mask.any():
             raise DataError(_nothing_left(table, config, name))
-    return split
 
 
 def _by_time(table: pa.Table, config: SplitConfig) -> Split:

@@ -112,9 +112,7 @@ def _check_windows(config: FeaturesConfig) -> None:
         raise ConfigError(f"features.aggregates: found {list(config.aggregates)}; expected each once. Remove doubles.")
 
 
-def _without_excluded(
-    declared: tuple[Feature, ...], config: FeaturesConfig, contract: Contract
-) -> tuple[Feature, ...]:
+def _without_excluded(declared: tuple[Feature, ...], config: FeaturesConfig, contract: Contract) -> tuple[Feature, ...]:
     names = [feature.name for feature in declared]
     categorical = categorical_columns(contract)
     doubled = sorted({name for name in [*names, *categorical] if [*names, *categorical].count(name) > 1})
@@ -125,5 +123,7 @@ def _without_excluded(
         raise ConfigError(f"features.exclude: found {unknown}; expected names among {sorted([*names, *categorical])}.")
     kept = tuple(feature for feature in declared if feature.name not in config.exclude)
     if not kept and set(categorical) <= set(config.exclude):
-        raise ConfigError("features: nothing is left to learn from; exclude fewer names, or name columns in the source.")
+        raise ConfigError(
+            "features: nothing is left to learn from; exclude fewer names, or name columns in the source."
+        )
     return kept

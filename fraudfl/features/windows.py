@@ -89,7 +89,9 @@ def compute_features(
                     connection.execute(statement)
                 target = _text(str(unfinished))
                 query = _final_query(features, contract)
-                connection.execute(f"COPY ({query}) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)")
+                connection.execute(
+                    f"COPY ({query}) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+                )
             unfinished.replace(destination)
         except duckdb.OutOfMemoryException as error:
             raise DataError(
@@ -191,7 +193,7 @@ def _history_statement(entity: str, features: Sequence[Feature]) -> str:
     windows = ", ".join(
         f"{name} AS (PARTITION BY {_KEYS[entity]} ORDER BY t RANGE BETWEEN {bounds})" for name, bounds in frames.items()
     )
-    outer = ", ".join(f"{_real(_result(feature))} AS {_name(feature.name)}" for feature in features)
+    outer = ", ".join(f"({_result(feature)})::FLOAT AS {_name(feature.name)}" for feature in features)
     columns = "i, t, money, habit"
     return (
         f"CREATE TABLE {entity}_history AS SELECT i, {outer} "
@@ -202,7 +204,7 @@ def _history_statement(entity: str, features: Sequence[Feature]) -> str:
 def _label_events_statement(entity: str, features: Sequence[Feature]) -> str:
     """Average the labels that became known in each window: transactions and label arrivals on one time line."""
     key = _KEYS[entity]
-    columns = ", ".join(f"{_real(f'avg(label) OVER w{n}')} AS {_name(f.name)}" for n, f in enumerate(features))
+    columns = ", ".join(f"(avg(label) OVER w{n})::FLOAT AS {_name(f.name)}" for n, f in enumerate(features))
     windows = ", ".join(
         f"w{n} AS (PARTITION BY {key} ORDER BY t RANGE BETWEEN {_bounds(_window(feature), 0)})"
         for n, feature in enumerate(features)
@@ -220,7 +222,9 @@ def _final_query(features: Sequence[Feature], contract: Contract) -> str:
     tables: dict[str, None] = {}
     for feature in features:
         if feature.entity == "row":
-            expression = _name("value " + feature.name) if feature.aggregate == "value" else _CALENDAR[feature.aggregate]
+            expression = (
+                _name("value " + feature.name) if feature.aggregate == "value" else _CALENDAR[feature.aggregate]
+            )
             columns.append(f"{expression}::FLOAT AS {_name(feature.name)}")
             continue
         from_labels = feature.aggregate == "fraud_rate" and contract.label_time

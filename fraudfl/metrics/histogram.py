@@ -7,106 +7,116 @@ from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 
+from fraudfl.config import Frozen
 from fraudfl.errors import WireError
 from fraudfl.metrics.exact import Figures, Labels, Logits, check_scores
 
 Counts = npt.NDArray[np.int64]
 Curve = npt.NDArray[np.float64]
 
-LOW, HIGH = -16.0, 16.0
-"""Public range of the inner bins, in logits: probabilities from 1e-7 to 1 - 1e-7."""
-
 _STRATA = 16
 """Points per bin at which precision is taken; more changes no figure by 1e-5."""
+
+
+class ScoreBins(Frozen):
+    """Public bins of the logit: `count` equal ones from `low` to `high`, and one on each side for what lies beyond.
+
+    A bin holds the logits from its lower edge, inclusive, to its upper edge. The default range is that of
+    probabilities from 1e-7 to 1 - 1e-7.
+    """
+
+    low: float = -16.0
+    high: float = 16.0
+    count: int = Field(default=1024, ge=2, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _edges_are_in_order(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"`low` is {self.low:g}; it must be below `high`, {self.high:g}")
+        return self
+
+    @property
+    def edges(self) -> Curve:
+        """Edges, float64 of shape (count + 1,), ascending: the possible thresholds."""
+        return np.linspace(self.low, self.high, self.count + 1)
+
+    @property
+    def size(self) -> int:
+        """Bins of one class, the two outer ones included; a histogram's vector has twice as many entries."""
+        return self.count + 2
 
 
 @dataclass(frozen=True)
 class ScoreHistogram:
     """How many frauds and how many others scored in each bin.
 
-    Of `n` inner bins, equal and from `LOW` to `HIGH`, each holds the logits from its lower edge, inclusive, to its
-    upper edge; one bin on each side takes what lies beyond.
-
     Attributes:
-        positive: Frauds, int64 of shape (n + 2,), by ascending logit.
+        bins: The public bins.
+        positive: Frauds, int64 of shape (bins.size,), by ascending logit.
         negative: Others, likewise.
     """
 
+    bins: ScoreBins
     positive: Counts
     negative: Counts
 
-    @staticmethod
-    def vector_size(bins: int) -> int:
-        """Length of `to_vector` with `bins` inner bins."""
-        return 2 * (bins + 2)
-
     @classmethod
-    def empty(cls, bins: int) -> Self:
+    def empty(cls, bins: ScoreBins) -> Self:
         """A histogram of nothing: where a sum starts."""
-        return cls(np.zeros(bins + 2, dtype=np.int64), np.zeros(bins + 2, dtype=np.int64))
+        return cls(bins, np.zeros(bins.size, dtype=np.int64), np.zeros(bins.size, dtype=np.int64))
 
     @classmethod
-    def from_logits(cls, logits: Logits, labels: Labels, bins: int) -> Self:
+    def from_logits(cls, logits: Logits, labels: Labels, bins: ScoreBins) -> Self:
         """Count scores.
 
         Args:
             logits: Shape (n,), finite.
             labels: 0 or 1, shape (n,).
-            bins: Number of inner bins, as the plan says.
+            bins: The plan's bins.
 
         Raises:
             NonFiniteError: if a logit is not finite.
             DataError: if shapes differ or a label is not 0 or 1.
         """
         truth = check_scores(logits, labels)
-        places = np.searchsorted(_edges(bins), logits, side="right")
+        places = np.searchsorted(bins.edges, logits, side="right")
         return cls(
-            np.bincount(places[truth], minlength=bins + 2).astype(np.int64),
-            np.bincount(places[~truth], minlength=bins + 2).astype(np.int64),
+            bins,
+            np.bincount(places[truth], minlength=bins.size).astype(np.int64),
+            np.bincount(places[~truth], minlength=bins.size).astype(np.int64),
         )
 
     @classmethod
-    def from_vector(cls, vector: Counts) -> Self:
-        """Read what `to_vector` wrote; the caller has checked its length against `vector_size`.
+    def from_vector(cls, vector: Counts, bins: ScoreBins) -> Self:
+        """Read what `to_vector` wrote.
 
         Raises:
-            WireError: if the vector is none of a histogram, or has a negative count.
+            WireError: if the vector does not fit the bins, or has a negative count.
         """
-        if vector.ndim != 1 or vector.size < 6 or vector.size % 2 or not np.issubdtype(vector.dtype, np.integer):
+        if vector.shape != (2 * bins.size,) or not np.issubdtype(vector.dtype, np.integer):
             raise WireError(
-                f"score histogram is {vector.dtype} of shape {vector.shape}; expected int64, two equal halves"
+                f"score histogram is {vector.dtype} of shape {vector.shape}; expected int64 of shape ({2 * bins.size},)"
             )
         if int(vector.min()) < 0:
             raise WireError(f"score histogram has a count of {int(vector.min())}; expected none below 0")
         counts = vector.astype(np.int64)
-        return cls(counts[: vector.size // 2], counts[vector.size // 2 :])
-
-    @property
-    def bins(self) -> int:
-        """Number of inner bins."""
-        return self.positive.size - 2
-
-    @property
-    def edges(self) -> Curve:
-        """Edges of the inner bins, float64 of shape (bins + 1,), ascending: the possible thresholds."""
-        return _edges(self.bins)
+        return cls(bins, counts[: bins.size], counts[bins.size :])
 
     def to_vector(self) -> Counts:
-        """Frauds, then others: int64 of shape (2 * (bins + 2),)."""
+        """Frauds, then others: int64 of shape (2 * bins.size,)."""
         return np.concatenate((self.positive, self.negative))
 
     def __add__(self, other: ScoreHistogram) -> ScoreHistogram:
         """The histogram of both banks' scores together.
 
         Raises:
-            WireError: if one has more bins.
+            WireError: if the bins differ.
         """
         if self.bins != other.bins:
-            raise WireError(
-                f"cannot add score histograms of {self.bins} and {other.bins} bins; the plan names one number"
-            )
-        return ScoreHistogram(self.positive + other.positive, self.negative + other.negative)
+            raise WireError(f"cannot add score histograms over different bins: {self.bins!r} and {other.bins!r}")
+        return ScoreHistogram(self.bins, self.positive + other.positive, self.negative + other.negative)
 
     @property
     def total(self) -> int:
@@ -166,7 +176,7 @@ class ScoreHistogram:
         some = found + false > 0
         precision = found[some] / (found + false)[some]
         recall = found[some] / max(1.0, float(self.positive.sum()))
-        return precision[::-1], recall[::-1], self.edges[some][::-1]
+        return precision[::-1], recall[::-1], self.bins.edges[some][::-1]
 
     def best_threshold(self, objective: Literal["balanced_accuracy", "f1"]) -> float | None:
         """The edge with the best figure, the middle one of equals; None without both classes."""
@@ -178,13 +188,13 @@ class ScoreHistogram:
             found / frauds - false / others if objective == "balanced_accuracy" else found / (found + false + frauds)
         )
         best = np.flatnonzero(quality >= quality.max() - 1e-12)
-        return float(self.edges[best[best.size // 2]])
+        return float(self.bins.edges[best[best.size // 2]])
 
     def threshold_at_budget(self, budget: float) -> float | None:
         """The lowest edge that at most `budget` of all transactions reach; None when even the highest has more."""
         found, false = self._alerts()
         fits = np.flatnonzero(found + false <= budget * self.total)
-        return float(self.edges[fits[0]]) if fits.size and self.total else None
+        return float(self.bins.edges[fits[0]]) if fits.size and self.total else None
 
     def _alerts(self) -> tuple[Curve, Curve]:
         """Frauds and others at or above each edge, float64 of shape (count + 1,)."""
@@ -195,14 +205,8 @@ class ScoreHistogram:
     def _at_or_above(self, counts: Counts, threshold: float) -> float:
         """How many reach a threshold; beyond the outer edges all of the outer bin does, or none."""
         reached = np.cumsum(counts[::-1])[::-1].astype(np.float64)
-        if threshold < LOW:
+        if threshold < self.bins.low:
             return float(reached[0])
-        if threshold > HIGH:
+        if threshold > self.bins.high:
             return 0.0
-        return float(np.interp(threshold, self.edges, reached[1:]))
-
-
-def _edges(bins: int) -> Curve:
-    if bins < 1:
-        raise ValueError(f"found {bins} bins; expected at least one")
-    return np.linspace(LOW, HIGH, bins + 1)
+        return float(np.interp(threshold, self.bins.edges, reached[1:]))

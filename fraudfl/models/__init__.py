@@ -1,0 +1,1 @@
+"""The classifier, its reference, and the bundle that is deployed."""

@@ -1,6 +1,6 @@
 """The bundle: everything that scoring needs, as files that are checked by digest when they are read.
 
-bundle.json           format, model, width, thresholds, plan hash, metadata, digest of each file, digest of all that
+bundle.json           format, model, width, thresholds, metadata, digest of each file, digest of all that
 encoder.json          the encoder, canonical JSON
 weights.safetensors   the network's tensors by name
 MODEL_CARD.md         for people
@@ -26,7 +26,7 @@ from safetensors import numpy as safetensors
 from fraudfl.config import Frozen, ModelConfig
 from fraudfl.errors import BundleError, FraudflError
 from fraudfl.features.encoder import Encoder
-from fraudfl.models.mlp import build_model, layout, score_logits, set_vector
+from fraudfl.models.mlp import Classifier, build_model, layout, score_logits, set_vector
 
 FORMAT: Final = 1
 
@@ -42,7 +42,6 @@ class _Description(Frozen):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     format: int
-    plan_hash: str
     model: dict[str, Any]
     width: int
     thresholds: dict[str, float]
@@ -56,37 +55,23 @@ class _Description(Frozen):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Bundle:
     """A deployable model.
 
     Attributes:
-        encoder: The encoder's canonical JSON.
+        encoder: Turns features into inputs.
         model: The network's shape.
-        vector: Weights, float32, shape (size,), in `torch` parameter order.
+        weights: float32, shape (size,), in `torch` parameter order.
         thresholds: Logit at or above which a transaction is an alert, by what the threshold was chosen for.
-        plan_hash: The plan under which it was trained.
-        metadata: JSON values: figures, consortium, phase, whatever a reader may want.
-        card: The model card, Markdown.
+        metadata: JSON values: consortium, phase, plan hash, figures, whatever a reader may want.
     """
 
-    encoder: bytes
+    encoder: Encoder
     model: ModelConfig
-    vector: npt.NDArray[np.float32]
+    weights: npt.NDArray[np.float32]
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    plan_hash: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    card: str = ""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 (hex) over what `bundle.json` says, which includes the digest of every other file."""
-        return self._describe(self._files()).digest
-
-    @property
-    def width(self) -> int:
-        """Number of encoded inputs."""
-        return self._fitted_encoder.width
 
     def score(self, table: pa.Table) -> npt.NDArray[np.float32]:
         """Score transactions.
@@ -97,18 +82,19 @@ class Bundle:
         Returns:
             Logits, float32, shape (n,); bit for bit the same before `save` and after `load`.
         """
-        return score_logits(self._network, self._fitted_encoder.transform(table))
+        return score_logits(self._network, self.encoder.transform(table))
 
-    def save(self, folder: Path) -> str:
+    def save(self, folder: Path, *, card: str = "") -> str:
         """Write the files; `bundle.json` comes last, so a bundle that was cut short is not taken for whole.
 
         Args:
             folder: Made when absent; files of an older bundle in it are replaced.
+            card: The model card, Markdown.
 
         Returns:
-            The digest.
+            The digest: SHA-256 (hex) over what `bundle.json` says, with the digest of every other file in it.
         """
-        files = self._files()
+        files = {_CARD: card.encode("utf-8"), _ENCODER: self.encoder.to_bytes(), _WEIGHTS: self._tensors()}
         described = self._describe(files)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _DESCRIPTION).unlink(missing_ok=True)
@@ -131,50 +117,43 @@ class Bundle:
         files = {name: _read_file(folder / name, digest) for name, digest in described.files.items()}
         try:
             model = ModelConfig.model_validate_json(json.dumps(described.model))
-            width = Encoder.from_bytes(files[_ENCODER]).width
+            encoder = Encoder.from_bytes(files[_ENCODER])
         except ValidationError as error:
             raise BundleError(f"{folder / _DESCRIPTION}: `model` is not a model's configuration: {error}") from error
         except FraudflError as error:
             raise BundleError(f"{folder / _ENCODER}: {error}") from error
-        if width != described.width:
-            raise BundleError(f"{folder / _ENCODER}: gives {width} inputs; {_DESCRIPTION} says {described.width}")
+        if encoder.width != described.width:
+            raise BundleError(f"{folder / _ENCODER}: gives {encoder.width} inputs; expected {described.width}")
         return cls(
-            encoder=files[_ENCODER],
+            encoder=encoder,
             model=model,
-            vector=_read_weights(files[_WEIGHTS], model, width, folder / _WEIGHTS),
+            weights=_read_weights(files[_WEIGHTS], model, encoder.width, folder / _WEIGHTS),
             thresholds=described.thresholds,
-            plan_hash=described.plan_hash,
             metadata=described.metadata,
-            card=files[_CARD].decode("utf-8"),
         )
 
     def _describe(self, files: Mapping[str, bytes]) -> _Description:
         return _Description(
             format=FORMAT,
-            plan_hash=self.plan_hash,
             model=self.model.model_dump(mode="json"),
-            width=self.width,
+            width=self.encoder.width,
             thresholds=dict(self.thresholds),
             metadata=json.loads(json.dumps(dict(self.metadata), allow_nan=False)),
             files={name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
         )
 
-    def _files(self) -> dict[str, bytes]:
+    def _tensors(self) -> bytes:
         start, tensors = 0, {}
         for name, shape in layout(self._network):
             size = int(np.prod(shape))
-            tensors[name] = self.vector[start : start + size].reshape(shape)
+            tensors[name] = self.weights[start : start + size].reshape(shape)
             start += size
-        return {_ENCODER: self.encoder, _WEIGHTS: safetensors.save(tensors), _CARD: self.card.encode("utf-8")}
+        return safetensors.save(tensors)
 
     @cached_property
-    def _fitted_encoder(self) -> Encoder:
-        return Encoder.from_bytes(self.encoder)
-
-    @cached_property
-    def _network(self) -> Any:
-        network = build_model(self.model, self.width)
-        set_vector(network, self.vector)
+    def _network(self) -> Classifier:
+        network = build_model(self.model, self.encoder.width)
+        set_vector(network, self.weights)
         return network
 
 

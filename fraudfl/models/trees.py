@@ -23,7 +23,7 @@ class Trees:
 
     booster: xgboost.Booster
 
-    def score_logits(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def score(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Score rows.
 
         Args:

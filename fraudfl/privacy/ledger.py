@@ -37,6 +37,7 @@ class Entry:
     Attributes:
         key: What makes a redelivery the same release.
         mechanism: The serialised mechanism that paid for it, or None where nothing is promised.
+        size: Length of the reply in bytes.
         digest: SHA-256 (hex) of the reply's bytes.
         reply: The bytes, until the coordinator has acknowledged them.
     """
@@ -48,7 +49,7 @@ class Entry:
     attempt: int
     kind: str
     mechanism: dict[str, Any] | None
-    bytes: int
+    size: int
     digest: str
     reply: bytes | None
 
@@ -76,14 +77,15 @@ class Ledger:
             connection.execute(
                 "INSERT INTO releases (key, plan_hash, instance, round, attempt, kind, mechanism, bytes, digest, reply,"
                 " released_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*values, entry.bytes, entry.digest, entry.reply, datetime.now(UTC).isoformat(timespec="seconds")),
+                (*values, entry.size, entry.digest, entry.reply, datetime.now(UTC).isoformat(timespec="seconds")),
             )
 
     def acknowledge(self, instance: str, round_number: int) -> None:
         """Drop the bytes of replies that the coordinator has stored for good; the entries stay."""
         with self._open() as connection:
             connection.execute(
-                "UPDATE releases SET reply = NULL WHERE instance = ? AND round <= ? AND kind = 'train' AND reply IS NOT NULL",
+                "UPDATE releases SET reply = NULL"
+                " WHERE instance = ? AND round <= ? AND kind = 'train' AND reply IS NOT NULL",
                 (instance, round_number),
             )
 
@@ -124,7 +126,7 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         attempt=attempt,
         kind=kind,
         mechanism=None if mechanism is None else json.loads(mechanism),
-        bytes=size,
+        size=size,
         digest=digest,
         reply=reply,
     )

@@ -112,22 +112,26 @@ class ErrorFeedback:
     """Top-k with memory: what one message leaves out is added to the next.
 
     Attributes:
-        residual: float32, shape (size,): what is still owed; zeros at first.
+        layout: The vector's tensors.
+        keep: Share of entries that each message keeps.
+        residual: float32, shape (layout_size(layout),): what is still owed; zeros at first.
 
     Source: Stich et al. 2018, "Sparsified SGD with memory".
     """
 
+    layout: Layout
+    keep: float
     residual: Vector
 
-    def compress(self, vector: Vector, layout: Layout, *, keep: float, rng: Uniforms) -> bytes:
+    def compress(self, vector: Vector, rng: Uniforms) -> bytes:
         """Encode `vector` plus what is owed as `topk`, and remember what this message leaves out.
 
         Raises:
             NonFiniteError: if the sum is not finite; what is owed is unchanged then.
         """
         owed = vector + self.residual
-        data = encode(owed, "topk", layout, keep=keep, rng=rng)
-        self.residual = owed - decode(data, layout)
+        data = encode(owed, "topk", self.layout, keep=self.keep, rng=rng)
+        self.residual = owed - decode(data, self.layout)
         return data
 
     def to_bytes(self) -> bytes:
@@ -137,8 +141,8 @@ class ErrorFeedback:
         return buffer.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes, size: int) -> ErrorFeedback:
-        """Restore what `to_bytes` kept, for a model of `size` weights.
+    def from_bytes(cls, data: bytes, layout: Layout, keep: float) -> ErrorFeedback:
+        """Restore what `to_bytes` kept.
 
         Raises:
             CheckpointError: if it is damaged or belongs to another model.
@@ -147,11 +151,12 @@ class ErrorFeedback:
             residual = np.load(io.BytesIO(data), allow_pickle=False)
         except (ValueError, EOFError, OSError, SyntaxError) as error:
             raise CheckpointError(f"stored residual is not a .npy array: {error}; start the phase again") from error
+        size = layout_size(layout)
         if not isinstance(residual, np.ndarray) or residual.dtype != np.float32 or residual.shape != (size,):
             raise CheckpointError(f"stored residual does not fit; expected float32 of shape ({size},)")
         if not np.all(np.isfinite(residual)):
             raise CheckpointError("stored residual is not finite; start the phase again")
-        return cls(residual)
+        return cls(layout, keep, residual)
 
 
 def _open(data: bytes, size: int, expected: CodecName | None) -> tuple[CodecName, int, bytes]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fraudfl.data.adapters import baf, fsi5, handbook, ieee_cis, paysim, sparkov, ulb
 from fraudfl.data.dataset import Dataset
+from fraudfl.data.schema import Contract
 
 ADAPTERS: dict[str, Callable[[Path], Dataset]] = {
     "handbook": handbook.load,
@@ -14,4 +15,14 @@ ADAPTERS: dict[str, Callable[[Path], Dataset]] = {
     "ieee-cis": ieee_cis.load,
     "paysim": paysim.load,
     "sparkov": sparkov.load,
+}
+
+# Contracts that do not depend on which columns a file has.
+CONTRACTS: dict[str, Contract] = {
+    "handbook": handbook.CONTRACT,
+    "fsi5": fsi5.CONTRACT,
+    "ulb": ulb.CONTRACT,
+    "baf": baf.CONTRACT,
+    "paysim": paysim.CONTRACT,
+    "sparkov": sparkov.CONTRACT,
 }

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudfl.config import SplitConfig
-from fraudfl.data.split import Split, split_rows
+from fraudfl.data.split import Split, require_rows, split_rows
 from fraudfl.errors import DataError, SchemaError
 
 ORIGIN = datetime(2025, 1, 1)
@@ -102,9 +102,9 @@ def test_training_never_knows_what_the_test_could_not_have_known(config, rows):
 
 def test_days_outside_the_data_are_named_with_what_the_data_covers():
     with pytest.raises(DataError, match=r"split\.test_days: no usable row in days 47–60 .* covers days 10–20"):
-        split_rows(table([10, 20]), CONFIG)
+        require_rows(table([10, 20]), CONFIG)
     with pytest.raises(DataError, match=r"split\.train_days: no usable row"):
-        split_rows(table([50]), CONFIG)
+        require_rows(table([50]), CONFIG)
 
 
 def given_table(rows: int = 20_000) -> pa.Table:

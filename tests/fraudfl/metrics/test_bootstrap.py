@@ -16,7 +16,7 @@ rows = st.lists(st.tuples(st.integers(-4, 4), st.booleans(), st.integers(0, 3)),
 
 
 def consortium(accounts, seed):
-    """Accounts with several transactions each, all of them scored alike: rows of one account say little more than one."""
+    """Accounts of eight transactions, all scored alike: the rows of one say little more than one row."""
     rng = np.random.default_rng(seed)
     clusters = np.repeat(np.arange(accounts), 8)
     fraud = rng.random(accounts) < 0.1

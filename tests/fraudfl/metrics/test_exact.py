@@ -45,5 +45,5 @@ def test_without_a_legitimate_transaction_what_needs_one_is_absent():
 def test_scores_and_labels_that_make_no_sense_are_refused():
     with pytest.raises(NonFiniteError, match="row 0"):
         figures(np.array([np.inf]), np.array([1]), threshold=0, budget=0.1)
-    with pytest.raises(DataError, match="label in row 1 is 0.5"):
+    with pytest.raises(DataError, match=r"label in row 1 is 0\.5"):
         figures(np.array([0.0, 1.0]), np.array([1, 0.5]), threshold=0, budget=0.1)

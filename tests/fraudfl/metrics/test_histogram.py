@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
 from fraudfl.errors import DataError, NonFiniteError, WireError
-from fraudfl.metrics.histogram import ScoreHistogram
+from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
 
-BINS = 1024
+BINS = ScoreBins()
 
 
 def skewed_scores(rows, frauds, seed, spread=2.5):
-    """Scores as a trained network gives them: most far below zero, frauds spread out with a hard core that is missed."""
+    """Scores as a trained network gives them: most far below zero, frauds spread out, some of them missed."""
     rng = np.random.default_rng(seed)
     labels = np.zeros(rows, dtype=np.int8)
     labels[:frauds] = 1
@@ -34,7 +34,7 @@ def recall_of_the_first(logits, labels, budget):
 @pytest.mark.parametrize(
     ("rows", "frauds", "spread"), [(300_000, 2500, 2.5), (200_000, 40, 2.5), (50_000, 400, 0.2), (20_000, 8000, 6.0)]
 )
-@pytest.mark.parametrize("bins", [512, BINS])
+@pytest.mark.parametrize("bins", [ScoreBins(count=512), BINS])
 def test_figures_summed_over_banks_agree_with_scikit_learn_on_pooled_scores(rows, frauds, spread, bins):
     logits, labels = skewed_scores(rows, frauds, seed=1, spread=spread)
     banks = np.array_split(np.arange(rows), 10)
@@ -71,30 +71,30 @@ def test_summing_banks_is_counting_all_rows_at_once(rows, cut):
     logits = np.array([row[0] for row in rows])
     labels = np.array([row[1] for row in rows]).astype(np.int8)
     parts = [
-        ScoreHistogram.from_logits(part, own, 64)
+        ScoreHistogram.from_logits(part, own, ScoreBins(count=64))
         for part, own in ((logits[:cut], labels[:cut]), (logits[cut:], labels[cut:]))
     ]
-    whole = ScoreHistogram.from_logits(logits, labels, 64)
+    whole = ScoreHistogram.from_logits(logits, labels, ScoreBins(count=64))
     assert (parts[0] + parts[1]).to_vector().tolist() == whole.to_vector().tolist()
-    assert ScoreHistogram.from_vector(whole.to_vector()).to_vector().tolist() == whole.to_vector().tolist()
+    assert ScoreHistogram.from_vector(whole.to_vector(), whole.bins).to_vector().tolist() == whole.to_vector().tolist()
     assert whole.total == len(rows)
-    assert whole.to_vector().size == ScoreHistogram.vector_size(64)
+    assert whole.to_vector().size == 2 * whole.bins.size
 
 
 def test_the_best_threshold_is_the_best_of_all_edges():
     logits, labels = skewed_scores(5000, 100, seed=3)
-    histogram = ScoreHistogram.from_logits(logits, labels, 256)
+    histogram = ScoreHistogram.from_logits(logits, labels, ScoreBins(count=256))
     quality = {
         "f1": lambda edge: f1_score(labels, logits >= edge, zero_division=0),
         "balanced_accuracy": lambda edge: balanced_accuracy_score(labels, logits >= edge),
     }
     for objective, of in quality.items():
-        best = max(of(edge) for edge in histogram.edges)
+        best = max(of(edge) for edge in histogram.bins.edges)
         assert of(histogram.best_threshold(objective)) == pytest.approx(best, abs=1e-9)
 
 
 def test_between_separated_classes_the_threshold_lies_in_the_middle():
-    histogram = ScoreHistogram.from_logits(np.array([-4.0, 4.0]), np.array([0, 1]), 32)
+    histogram = ScoreHistogram.from_logits(np.array([-4.0, 4.0]), np.array([0, 1]), ScoreBins(count=32))
     assert abs(histogram.best_threshold("f1")) <= 1.0
 
 
@@ -102,13 +102,15 @@ def test_the_budgets_threshold_is_the_lowest_edge_that_keeps_it():
     logits, labels = skewed_scores(20_000, 200, seed=4)
     histogram = ScoreHistogram.from_logits(logits, labels, BINS)
     threshold = histogram.threshold_at_budget(0.01)
-    width = histogram.edges[1] - histogram.edges[0]
+    width = histogram.bins.edges[1] - histogram.bins.edges[0]
     assert (logits >= threshold).mean() <= 0.01 < (logits >= threshold - width).mean()
 
 
 def test_the_curve_is_that_of_alerts_at_each_edge():
     logits, labels = skewed_scores(3000, 60, seed=5)
-    precision, recall, thresholds = ScoreHistogram.from_logits(logits, labels, 128).precision_recall_curve()
+    precision, recall, thresholds = ScoreHistogram.from_logits(
+        logits, labels, ScoreBins(count=128)
+    ).precision_recall_curve()
     for p, r, threshold in list(zip(precision, recall, thresholds, strict=True))[::10]:
         alerts = logits >= threshold
         assert p == pytest.approx(labels[alerts].mean())
@@ -131,16 +133,16 @@ def test_without_a_legitimate_transaction_what_needs_one_is_absent():
 
 @pytest.mark.parametrize(
     "vector",
-    [np.zeros(7, dtype=np.int64), np.zeros(8), np.array([0, 0, -1, 0, 0, 0]), np.zeros((2, 4), dtype=np.int64)],
+    [np.zeros(7, dtype=np.int64), np.zeros(8), np.arange(8) - 1, np.zeros((2, 4), dtype=np.int64)],
 )
 def test_a_vector_that_is_no_histogram_is_refused(vector):
     with pytest.raises(WireError, match="score histogram"):
-        ScoreHistogram.from_vector(vector)
+        ScoreHistogram.from_vector(vector, ScoreBins(count=2))
 
 
 def test_histograms_of_different_plans_cannot_be_added():
-    with pytest.raises(WireError, match="64 and 32 bins"):
-        ScoreHistogram.empty(64) + ScoreHistogram.empty(32)
+    with pytest.raises(WireError, match="different bins"):
+        ScoreHistogram.empty(ScoreBins(count=64)) + ScoreHistogram.empty(ScoreBins(count=32))
 
 
 def test_scores_and_labels_that_make_no_sense_are_refused():
@@ -150,3 +152,8 @@ def test_scores_and_labels_that_make_no_sense_are_refused():
         ScoreHistogram.from_logits(np.array([0.0]), np.array([2]), BINS)
     with pytest.raises(DataError, match="shape"):
         ScoreHistogram.from_logits(np.array([0.0]), np.array([0, 1]), BINS)
+
+
+def test_bins_in_the_wrong_order_are_refused():
+    with pytest.raises(ValueError, match="must be below"):
+        ScoreBins(low=1.0, high=-1.0)

@@ -64,7 +64,7 @@ def test_random_bytes_are_refused_by_name_or_are_counts(noise, header):
 
 @pytest.mark.parametrize("bad", [np.array([1, -1]), np.array([1.0]), np.zeros((2, 2), dtype=np.int64)])
 def test_what_are_no_counts_cannot_be_packed(bad):
-    with pytest.raises(ValueError, match="expected one vector|negative"):
+    with pytest.raises(ValueError, match=r"expected one vector|negative"):
         pack_counts(bad)
 
 

@@ -1,0 +1,50 @@
+# Two commands do everything: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO ?= demo
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+
+.PHONY: install demo test test-slow check format clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fraudfl needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade --constraint constraints.txt pip setuptools wheel
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	@if [ -e $(DEMO)/summary.json ]; then echo "$(DEMO)/ holds an earlier demo; remove it to run again"; exit 1; fi
+	$(BIN)/fraudfl run configs/quickstart.yaml --workspace $(DEMO)
+	@echo
+	@echo "Where to look next:"
+	@echo "  $(DEMO)/summary.json            every figure of the run"
+	@echo "  $(DEMO)/coordinator/phases/     plan, checkpoints, events and the model bundle of each phase"
+	@echo "  $(DEMO)/banks/bank-01/          one bank's folder: its data, its ledger, what it was sent"
+	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///$(DEMO)/mlflow.db    runs and model versions"
+	@echo "  $(BIN)/fraudfl config show configs/quickstart.yaml        what each bank agreed to"
+
+test: install
+	$(BIN)/pytest -m "not slow"
+
+test-slow: install
+	$(BIN)/pytest -m slow
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) $(DEMO) work .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

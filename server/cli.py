@@ -1,0 +1,146 @@
+"""The `fraudfl` command: what the consortium's operator types."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from fraudfl.config import FraudflConfig
+from fraudfl.config_file import load_config
+from fraudfl.data.dataset import contract_of
+from fraudfl.errors import ConfigError, FraudflError
+from fraudfl.plan import Plan, make_plan
+from server.banks import create_banks
+from server.simulation import Simulation, View
+from server.view import JsonView, QuietView, RichView
+from server.workspace import Workspace
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="fraudfl",
+    help="Competing banks train one fraud model together, and no transaction leaves a bank.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(help="Check and show a consortium's configuration.", no_args_is_help=True)
+banks_app = typer.Typer(help="Make banks' folders.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+app.add_typer(banks_app, name="banks")
+
+ConfigFile = Annotated[Path, typer.Argument(help="The consortium's YAML file.", metavar="CONFIG", show_default=False)]
+WorkspaceDir = Annotated[Path, typer.Option("--workspace", "-w", help="Folder for everything that the run leaves.")]
+DataPath = Annotated[
+    str | None, typer.Option("--data", help="Where the data set is, as NAME:PATH.", show_default=False)
+]
+
+_out = Console()
+_errors = Console(stderr=True)
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False) -> None:
+    """Options of all commands."""
+    if debug:
+        os.environ["FRAUDFL_DEBUG"] = "1"
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    workspace: WorkspaceDir = Path("work"),
+    data: DataPath = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that this workspace holds.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events and the summary as JSON lines.")] = False,
+) -> None:
+    """Run a consortium's phases on this machine, in Flower's simulation runtime."""
+    loaded = load_config(config, data)
+    view: View = QuietView() if quiet else JsonView() if as_json else RichView(_out)
+    folder = Workspace(workspace)
+    with folder.locked():
+        summary = Simulation(loaded, folder, view, _base(config, data)).run(resume=resume)
+    if as_json:
+        sys.stdout.write(json.dumps(summary) + "\n")
+    elif not quiet:
+        _out.print(f"summary: {folder.summary_file}", highlight=False, soft_wrap=True)
+
+
+@config_app.command("check")
+def config_check(config: ConfigFile, data: DataPath = None) -> None:
+    """Check a configuration; say everything that is wrong with it, with file, line and key."""
+    loaded = load_config(config, data)
+    names = ", ".join(phase.name for phase in loaded.phases)
+    _out.print(f"{config}: good. Consortium {loaded.consortium.name}, phases: {names}", highlight=False, soft_wrap=True)
+
+
+@config_app.command("show")
+def config_show(config: ConfigFile, data: DataPath = None) -> None:
+    """Print each phase's complete plan, defaults filled in, and its plan hash."""
+    loaded = load_config(config, data)
+    for phase, plan in _plans(loaded, _base(config, data)):
+        sys.stdout.write(
+            json.dumps({"phase": phase, "plan_hash": plan.hash, "plan": plan.model_dump(mode="json")}, indent=2)
+        )
+        sys.stdout.write("\n")
+
+
+@banks_app.command("create")
+def banks_create(config: ConfigFile, workspace: WorkspaceDir = Path("work"), data: DataPath = None) -> None:
+    """Split the configured data set into one folder per bank."""
+    loaded = load_config(config, data)
+    folder = Workspace(workspace)
+    with folder.locked():
+        folder.open(loaded, resume=False)
+        banks = create_banks(loaded, folder, _base(config, data), lambda text: _out.print(text, highlight=False))
+    _out.print(
+        f"{len(banks)} banks in {folder.banks}; go on with `fraudfl run {config} -w {workspace} --resume`",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _base(config: Path, data: str | None) -> Path:
+    """Where relative data paths start: `--data` was made absolute, a path in the file starts at the file."""
+    return Path() if data else config.resolve().parent
+
+
+def _plans(config: FraudflConfig, base: Path) -> list[tuple[str, Plan]]:
+    contract = contract_of(config.data, base=base)
+    return [(phase.name, make_plan(config, phase, contract)) for phase in config.phases]
+
+
+def main() -> None:
+    """Run the command; every error ends in a message and an exit code, never in a traceback unless asked for."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        _errors.print("interrupted; go on with --resume")
+        sys.exit(EXIT_INTERRUPTED)
+    except ConfigError as error:
+        _fail(error, EXIT_USAGE)
+    except FraudflError as error:
+        _fail(error, EXIT_FAILED)
+    except Exception as error:
+        _errors.print(f"[red]unforeseen {type(error).__name__}:[/] {escape(str(error))}. Add --debug for details.")
+        _fail(None, EXIT_FAILED)
+
+
+def _fail(error: FraudflError | None, code: int) -> None:
+    if error is not None:
+        _errors.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    if os.environ.get("FRAUDFL_DEBUG"):
+        traceback.print_exc()
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
