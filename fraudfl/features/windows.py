@@ -162,7 +162,8 @@ def _base_statement(source: Path, features: Sequence[Feature], contract: Contrac
     if any(feature.aggregate != "value" for feature in features):
         columns.append("epoch_us(time) AS t")
     if any(feature.entity != "row" for feature in features):
-        clamped = f"greatest(least(amount, {_LARGEST_AMOUNT:.0f}), -{_LARGEST_AMOUNT:.0f})"
+        amount = "CASE WHEN amount IS NULL OR isnan(amount) THEN error('an amount is missing') ELSE amount END"
+        clamped = f"greatest(least({amount}, {_LARGEST_AMOUNT:.0f}), -{_LARGEST_AMOUNT:.0f})"
         columns += [
             "account",
             "counterparty",
@@ -212,7 +213,7 @@ def _label_events_statement(entity: str, features: Sequence[Feature]) -> str:
     return (
         f"CREATE TABLE {entity}_labels AS SELECT i, {columns} FROM "
         f"(SELECT i, {key}, t, NULL::TINYINT AS label FROM base "
-        f"UNION ALL SELECT NULL, {key}, known, label FROM base) "
+        f"UNION ALL SELECT NULL, {key}, known - 1, label FROM base) "
         f"WINDOW {windows} QUALIFY i IS NOT NULL"
     )
 
@@ -292,7 +293,8 @@ def _real(expression: str) -> str:
     """Cast to float32: NaN becomes missing, and what float32 cannot hold its largest finite value."""
     value = f"({expression})::DOUBLE"
     largest = "3.4028234e38::DOUBLE"
-    return f"CASE WHEN isnan({value}) THEN NULL ELSE greatest(least({value}, {largest}), -{largest})::FLOAT END"
+    # DuckDB's least and greatest skip nulls, so a null must not reach them.
+    return f"CASE WHEN {value} IS NULL OR isnan({value}) THEN NULL ELSE greatest(least({value}, {largest}), -{largest})::FLOAT END"
 
 
 def _name(identifier: str) -> str:
