@@ -6,13 +6,13 @@ import logging
 import traceback
 from pathlib import Path
 
-from flwr.app import Context, Message
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from bank_nodes.release import Gate
 from bank_nodes.tasks import Tasks, use_one_thread
-from fraudfl.errors import FraudflError, ReleaseRefused
-from fraudfl.folder import BankFolder
+from fraudfl.errors import DataError, FraudflError, ReleaseRefused
+from fraudfl.folder import BankFolder, bank_paths
 from fraudfl.privacy.noise import NoiseSource
 from fraudfl.protocols import Reply, Request
 from fraudfl.wire import bank_to_record, is_hello, refusal_to_record, reply_to_record, request_from_record
@@ -31,14 +31,22 @@ def answer(message: Message, context: Context) -> Message:
         if is_hello(message.content):
             return Message(bank_to_record(folder.bank), reply_to=message)
         reply = reply_to(folder, request_from_record(message.content))
+    except DataError as error:
+        # What is wrong with the bank's own data quotes it, so the text stays at the bank.
+        return Message(_kept_here(path, f"{type(error).__name__} in this bank's data"), reply_to=message)
     except FraudflError as error:
         return Message(refusal_to_record(path.name, f"{type(error).__name__}: {error}"), reply_to=message)
     except Exception as error:
-        # Messages of unforeseen errors may quote rows, so only the kind of error leaves; the rest stays at the bank.
-        with (path / "errors.log").open("a") as file:
-            file.write(traceback.format_exc())
-        return Message(refusal_to_record(path.name, f"unforeseen {type(error).__name__}"), reply_to=message)
+        # Messages of unforeseen errors may quote rows too.
+        return Message(_kept_here(path, f"unforeseen {type(error).__name__}"), reply_to=message)
     return Message(reply_to_record(reply), reply_to=message)
+
+
+def _kept_here(path: Path, reason: str) -> RecordDict:
+    """A refusal that says the kind of error only; the whole of it is written down at the bank."""
+    with (path / "errors.log").open("a") as file:
+        file.write(traceback.format_exc())
+    return refusal_to_record(path.name, f"{reason}; the bank's errors.log has the details")
 
 
 def reply_to(folder: BankFolder, request: Request) -> Reply:
@@ -56,6 +64,5 @@ def reply_to(folder: BankFolder, request: Request) -> Reply:
 
 def bank_path(context: Context) -> Path:
     """The folder of the bank that this simulated node stands for: banks in order of id."""
-    banks = Path(str(context.run_config["workspace"])) / "banks"
-    ids = sorted(path.name for path in banks.iterdir() if path.is_dir())
-    return banks / ids[int(str(context.node_config["partition-id"]))]
+    banks = bank_paths(Path(str(context.run_config["workspace"])) / "banks")
+    return banks[int(str(context.node_config["partition-id"]))]

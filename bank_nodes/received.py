@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from fraudfl.features.encoder import Encoder
 
 from fraudfl.errors import WireError
+from fraudfl.features.encoder import Encoder
 from fraudfl.folder import save_npy, write_bytes
 from fraudfl.models.mlp import build_model, layout
 from fraudfl.plan import Plan

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from fraudfl.plan import Plan
 from fraudfl.privacy.accounting import epsilon
 from fraudfl.privacy.ledger import Entry, Ledger, digest
 from fraudfl.privacy.mechanisms import DpSgd
-from fraudfl.protocols import Kind, Reply, Request, Scalar
+from fraudfl.protocols import INSTANCE, Kind, Reply, Request, Scalar
 from fraudfl.transfer.frame import frame, unframe
 
 # What each kind of reply may hold. Under differential privacy the second set stays at the bank.
@@ -50,11 +52,16 @@ class Gate:
         self._ledger = Ledger(folder.path / "ledger.db")
 
     def join(self, request: Request) -> Reply:
-        """Take a plan: check that it is what its hash says and fits this bank, and keep it."""
-        text = request.payloads.get("plan", b"")
+        """Take a plan."""
+        if "plan" not in request.payloads:
+            raise PlanError("the request to join brings no plan")
+        return self.answer(request, lambda _plan: Draft())
+
+    def _accept(self, text: bytes, plan_hash: str) -> None:
+        """Check that a plan is what its hash says and fits this bank, and keep it."""
         plan = Plan.from_json(text)
-        if plan.hash != request.plan_hash:
-            raise PlanError(f"the plan's hash is {plan.hash[:12]}, the request says {request.plan_hash[:12]}")
+        if plan.hash != plan_hash:
+            raise PlanError(f"the plan's hash is {plan.hash[:12]}, the request says {plan_hash[:12]}")
         if plan.contract != self._folder.contract:
             raise PlanError(
                 f"the plan's contract has columns {plan.contract.columns}, ours {self._folder.contract.columns}"
@@ -62,7 +69,6 @@ class Gate:
         path = self._plan_path(plan.hash)
         path.parent.mkdir(exist_ok=True)
         write_bytes(path, plan.canonical_json())
-        return self.answer(request, lambda _plan: Draft())
 
     def answer(self, request: Request, prepare: Callable[[Plan], Draft]) -> Reply:
         """Make the one reply to a request; the same request again gets the same bytes at no cost.
@@ -71,6 +77,18 @@ class Gate:
             request: What was asked.
             prepare: Does the work; called only when the plan allows the request and the budget covers it.
         """
+        # One request at a time: a redelivery waits for the work under way and gets its bytes, and the budget that one
+        # request was checked against cannot be spent by another meanwhile.
+        with self._alone():
+            return self._answer(request, prepare)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self._folder.path / "gate.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _answer(self, request: Request, prepare: Callable[[Plan], Draft]) -> Reply:
         plan = self._plan(request)
         if request.acknowledged:
             self._ledger.acknowledge(request.instance, request.acknowledged)
@@ -103,7 +121,11 @@ class Gate:
         return reply
 
     def _plan(self, request: Request) -> Plan:
+        if not INSTANCE.fullmatch(request.instance):
+            raise ReleaseRefused(f"phase instance {request.instance!r} cannot be a folder's name")
         path = self._plan_path(request.plan_hash)
+        if not path.exists() and "plan" in request.payloads:
+            self._accept(request.payloads["plan"], request.plan_hash)
         if not path.exists():
             raise ReleaseRefused(f"plan {request.plan_hash[:12]} was never accepted here; join it first")
         plan = Plan.from_json(path.read_bytes())
@@ -132,7 +154,7 @@ class Gate:
         mechanism, cap = plan.round_mechanism, plan.training_epsilon
         if mechanism is None or cap is None or request.kind != "train":
             return
-        after = epsilon([*self._spent(request.instance), mechanism], plan.privacy.delta)
+        after = epsilon([*self._spent(plan), mechanism], plan.privacy.delta)
         if after > cap * (1 + 1e-6):
             raise PrivacyError(
                 f"round {request.round}, attempt {request.attempt} would bring ε to {after:.3f} of {cap:g} "
@@ -154,10 +176,6 @@ class Gate:
         if not always <= set(draft.payloads):
             raise WireError(f"a reply to {request.kind!r} needs {sorted(always)}")
 
-    def epsilon_spent(self, instance: str, delta: float) -> float:
-        """ε that this phase instance has cost this bank so far."""
-        spent = self._spent(instance)
-        return epsilon(spent, delta) if spent else 0.0
-
-    def _spent(self, instance: str) -> list[DpSgd]:
-        return [DpSgd.from_dict(facts) for facts in self._ledger.mechanisms(instance)]
+    def _spent(self, plan: Plan) -> list[DpSgd]:
+        # By plan, not by phase instance: the coordinator names instances, and a new name must not be a new budget.
+        return [DpSgd.from_dict(facts) for facts in self._ledger.mechanisms(plan.hash)]

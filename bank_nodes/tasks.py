@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from fraudfl.features.encoder import Encoder
 
 from bank_nodes.received import Received
 from bank_nodes.release import Draft
 from fraudfl.config import TrainingConfig
+from fraudfl.features.encoder import Encoder
 from fraudfl.folder import BankFolder, Rows
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.models.mlp import build_model, layout, score_logits, set_vector

@@ -160,6 +160,11 @@ class BankFolder:
                 raise
 
 
+def bank_paths(banks: Path) -> list[Path]:
+    """The complete bank folders in a workspace's `banks/`, in order of id."""
+    return sorted(path for path in banks.glob("*") if (path / "bank.json").exists())
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file so that after a crash either all of it or none is there."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -14,6 +15,8 @@ from fraudfl.transfer.savings import RawSizes
 Kind = Literal["join", "sketch", "train", "evaluate", "alone"]
 KINDS: tuple[Kind, ...] = ("join", "sketch", "train", "evaluate", "alone")
 Scalar = int | float | str
+INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What a phase instance may be called: banks name folders after it."""
 Vector = NDArray[np.float32]
 
 
@@ -180,6 +183,10 @@ class Scored:
 
 class PooledData(Protocol):
     """What only one machine that holds every bank's folder can do: simulation."""
+
+    def only(self, banks: Collection[str]) -> PooledData:
+        """The same, with these banks' rows alone."""
+        ...
 
     def scored(self, name: str, part: str) -> Scored:
         """All banks' rows of one part with the scores that each bank kept under `name`."""

@@ -11,7 +11,8 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from fraudfl.errors import WireError
-from fraudfl.protocols import KINDS, Kind, Reply, Request, Scalar
+from fraudfl.protocols import INSTANCE, KINDS, Kind, Reply, Request, Scalar
+from fraudfl.transfer.squeeze import expand, squeeze
 
 RECORD = "fraudfl"
 MESSAGE_TYPE = "query"
@@ -41,7 +42,7 @@ def request_from_record(record: RecordDict) -> Request:
     return Request(
         kind=_kind(fields),
         plan_hash=_bytes(fields, "plan", 32).hex(),
-        instance=_text(fields, "instance", 64),
+        instance=_name(fields, "instance"),
         round=_count(fields, "round"),
         attempt=_count(fields, "attempt"),
         cohort=_bytes(fields, "cohort", 32).hex(),
@@ -109,7 +110,7 @@ def serialised_size(message: Message) -> int:
 
 def _record(fields: dict[str, Any], values: dict[str, Scalar], payloads: dict[str, bytes]) -> RecordDict:
     fields |= {_VALUE + name: value for name, value in values.items()}
-    fields |= {_PAYLOAD + name: data for name, data in payloads.items()}
+    fields |= {_PAYLOAD + name: _squeezed(data) for name, data in payloads.items()}
     return RecordDict({RECORD: ConfigRecord(fields)})
 
 
@@ -133,6 +134,14 @@ def _text(fields: dict[str, Any], name: str, longest: int) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or len(value) > longest:
         raise WireError(f"field {name!r} must be text of at most {longest} characters")
+    return value
+
+
+def _name(fields: dict[str, Any], name: str) -> str:
+    value = _text(fields, name, 64)
+    # It becomes a folder's name at the bank.
+    if not INSTANCE.fullmatch(value):
+        raise WireError(f"field {name!r} is {value!r}, expected letters, digits, - and _ only")
     return value
 
 
@@ -161,6 +170,12 @@ def _values(fields: dict[str, Any]) -> dict[str, Scalar]:
 def _payloads(fields: dict[str, Any]) -> dict[str, bytes]:
     payloads = {name[2:]: data for name, data in fields.items() if name.startswith(_PAYLOAD)}
     for name, data in payloads.items():
-        if not isinstance(data, bytes) or len(data) > MAX_PAYLOAD_BYTES:
-            raise WireError(f"payload {name!r} must be bytes, at most {MAX_PAYLOAD_BYTES}")
-    return payloads
+        if not isinstance(data, bytes) or not 1 <= len(data) <= MAX_PAYLOAD_BYTES:
+            raise WireError(f"payload {name!r} must be bytes, at least 1 and at most {MAX_PAYLOAD_BYTES}")
+    return {name: expand(data[0], data[1:], limit=MAX_PAYLOAD_BYTES) for name, data in payloads.items()}
+
+
+def _squeezed(data: bytes) -> bytes:
+    """A leading byte that says whether the rest is compressed, and the rest."""
+    flag, body = squeeze(data)
+    return bytes([flag]) + body

@@ -67,6 +67,8 @@ def _addresses(
     requests = {}
     for bank in banks:
         enclosed = enclose(bank)
+        # A bank that was away when the others took the plan, or lost it, is offered it again.
+        offer = {} if bank in phase.state.joined or kind == "join" else {"plan": phase.plan.canonical_json()}
         requests[bank] = Request(
             kind=kind,
             plan_hash=phase.plan.hash,
@@ -76,7 +78,7 @@ def _addresses(
             cohort=cohort,
             acknowledged=phase.state.round,
             values=enclosed.values,
-            payloads=enclosed.payloads,
+            payloads={**offer, **enclosed.payloads},
         )
     return requests
 
@@ -93,6 +95,7 @@ def _one_attempt(phase: Phase, requests: Mapping[str, Request], take: Callable[[
             _leave_out(phase, answer.bank, request.round, str(error))
             continue
         heard.add(answer.bank)
+        phase.state.joined.add(answer.bank)
         phase.world.progress.event("heard", kind=request.kind, round=request.round, bank=answer.bank, of=len(requests))
     return heard
 
@@ -106,6 +109,17 @@ def _checked(answer: Answer, request: Request) -> Reply:
     return reply
 
 
+def payload(reply: Reply, name: str) -> bytes:
+    """A reply's payload; raises WireError when it is not there."""
+    data = reply.payloads.get(name)
+    if data is None:
+        raise WireError(f"the reply to {reply.kind!r} holds no {name!r}")
+    return data
+
+
 def _leave_out(phase: Phase, bank: str, round_number: int, reason: str) -> None:
+    # What it holds is unknown now: next time it gets everything whole.
+    phase.state.held.pop(bank, None)
+    phase.state.joined.discard(bank)
     phase.state.excluded.append({"bank": bank, "round": round_number, "reason": reason})
     phase.world.progress.event("excluded", bank=bank, round=round_number, reason=reason)

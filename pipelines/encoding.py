@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from fraudfl.features.encoder import fit_encoder
 
 from fraudfl.errors import WireError
+from fraudfl.features.encoder import fit_encoder
 from fraudfl.features.sketch import Sketch, sketch_size
 from fraudfl.folder import write_bytes
 from fraudfl.protocols import Reply
 from fraudfl.transfer.model import start_vector
 from fraudfl.transfer.pack import unpack_counts
-from pipelines.asking import Enclosed, ask
+from pipelines.asking import Enclosed, ask, payload
 from pipelines.world import Phase
 
 
@@ -31,7 +31,7 @@ def fit_shared_encoder(phase: Phase) -> None:
         total[:] = 0
 
     def add(reply: Reply) -> None:
-        counts = unpack_counts(reply.payloads["sketch"], size)
+        counts = unpack_counts(payload(reply, "sketch"), size)
         if (counts < 0).any() or counts.sum() > 2**52:
             raise WireError("the sketch holds counts that cannot be")
         total[:] += counts

@@ -20,12 +20,14 @@ class Evaluation:
     Attributes:
         thresholds: Objective to logit, chosen on validation rows.
         figures: On test rows.
+        banks: Who was heard.
     """
 
     validation: ScoreHistogram
     test: ScoreHistogram
     thresholds: dict[str, float]
     figures: Figures
+    banks: set[str]
 
 
 def evaluate(phase: Phase) -> Evaluation:
@@ -37,7 +39,7 @@ def evaluate(phase: Phase) -> Evaluation:
 
 def evaluate_alone(phase: Phase) -> Evaluation:
     """Each bank's own model, trained with the same budget on its own rows only."""
-    evaluation = _judge(phase, "alone", lambda bank: Enclosed(model_for(phase, bank).values))
+    evaluation = _judge(phase, "alone", lambda bank: _without_model(phase, bank))
     phase.world.progress.event("alone", auprc=evaluation.figures.auprc)
     return evaluation
 
@@ -53,6 +55,11 @@ def choose_thresholds(validation: ScoreHistogram, budget: float) -> dict[str, fl
     }
 
 
+def _without_model(phase: Phase, bank: str) -> Enclosed:
+    whole = model_for(phase, bank)
+    return Enclosed(whole.values, {name: data for name, data in whole.payloads.items() if name == "encoder"})
+
+
 def _judge(phase: Phase, kind: Kind, enclose: Callable[[str], Enclosed]) -> Evaluation:
     plan = phase.plan
     sums = {part: ScoreHistogram.empty(plan.score_bins) for part in ("validation", "test")}
@@ -64,7 +71,7 @@ def _judge(phase: Phase, kind: Kind, enclose: Callable[[str], Enclosed]) -> Eval
         read = {part: read_histogram(plan, reply, part) for part in sums}
         sums.update({part: sums[part] + histogram for part, histogram in read.items()})
 
-    ask(phase, kind, plan.rounds, enclose, add, forget)
+    heard = ask(phase, kind, plan.rounds, enclose, add, forget)
     thresholds = choose_thresholds(sums["validation"], plan.alert_budget)
     figures = sums["test"].figures(threshold=thresholds["balanced_accuracy"], budget=plan.alert_budget)
-    return Evaluation(sums["validation"], sums["test"], thresholds, figures)
+    return Evaluation(sums["validation"], sums["test"], thresholds, figures, heard)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from fraudfl.features.encoder import Encoder
 
+from fraudfl.features.encoder import Encoder
 from fraudfl.models.bundle import Bundle
-from fraudfl.transfer.savings import summarise
+from fraudfl.transfer.savings import RawSizes, TransferSummary, summarise
 from pipelines.comparison import compare
 from pipelines.encoding import fit_shared_encoder, join
 from pipelines.evaluation import Evaluation, evaluate, evaluate_alone
@@ -38,7 +39,9 @@ def run_phase(phase: Phase, baselines: tuple[str, ...]) -> dict[str, Any]:
     metrics = _released_metrics(evaluation, alone)
     if world.pooled is not None:
         world.progress.event("comparing", baselines=list(baselines))
-        metrics = compare(plan, world.pooled, baselines)
+        # Contenders are set side by side on the rows of banks that scored with each of them.
+        banks = evaluation.banks if alone is None else evaluation.banks & alone.banks
+        metrics = compare(plan, world.pooled.only(banks), baselines)
     outcome = outcome_so_far(phase) | {"status": "completed", "metrics": metrics}
     outcome["seconds"] = time.monotonic() - started
     outcome["model_version"] = _register(phase, evaluation, outcome)
@@ -49,7 +52,6 @@ def outcome_so_far(phase: Phase) -> dict[str, Any]:
     """What `summary.json` says of a phase, whatever became of it."""
     plan, state, world = phase.plan, phase.state, phase.world
     raw = world.pooled.raw_sizes() if world.pooled is not None else {}
-    transfer = {"bytes_up": state.meter.bytes_up, "bytes_down": state.meter.bytes_down}
     present = {bank: sizes for bank, sizes in raw.items() if bank in state.took_part}
     return {
         "name": plan.phase,
@@ -71,9 +73,16 @@ def outcome_so_far(phase: Phase) -> dict[str, Any]:
             "secure_aggregation": False,
             "not_covered": list(plan.not_covered),
         },
-        "transfer": asdict(summarise(state.meter, present)) if present else transfer,
+        "transfer": _transfer(state, present),
         "seconds": state.seconds,
     }
+
+
+def _transfer(state: State, raw: Mapping[str, RawSizes]) -> dict[str, Any]:
+    if raw:
+        return asdict(summarise(state.meter, raw))
+    # Nothing to compare with: nobody took part, or this is no simulation.
+    return asdict(TransferSummary(state.meter.bytes_up, state.meter.bytes_down, 0, 0, 0.0, 0.0, 0.0))
 
 
 def _continued(phase: Phase) -> bool:
@@ -117,7 +126,14 @@ def _register(phase: Phase, evaluation: Evaluation, outcome: dict[str, Any]) -> 
         model=plan.model,
         weights=np.asarray(state.model, dtype=np.float32),
         thresholds=evaluation.thresholds,
-        metadata={"consortium": plan.consortium, "phase": plan.phase, "plan_hash": plan.hash, "rounds": state.round},
+        metadata={
+            "consortium": plan.consortium,
+            "phase": plan.phase,
+            "plan_hash": plan.hash,
+            "rounds": state.round,
+            "contract": plan.contract.model_dump(mode="json"),
+            "features": plan.features.model_dump(mode="json"),
+        },
     )
     folder = phase.world.folder / "bundle"
     bundle.save(folder, card=model_card(plan, outcome))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
-from fraudfl.features.encoder import Encoder
 
-from fraudfl.errors import NonFiniteError
+from fraudfl.errors import NonFiniteError, WireError
+from fraudfl.features.encoder import Encoder
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.models.mlp import Layout, build_model, layout
 from fraudfl.plan import Plan
@@ -16,7 +17,7 @@ from fraudfl.protocols import Reply, Scalar
 from fraudfl.transfer.codec import decode, encode
 from fraudfl.transfer.model import derived_seed, vector_digest
 from fraudfl.transfer.pack import unpack_counts
-from pipelines.asking import Enclosed, ask
+from pipelines.asking import Enclosed, ask, payload
 from pipelines.world import Phase, State
 
 
@@ -90,14 +91,15 @@ def _collect(phase: Phase, number: int, shape: Layout) -> _Collected:
         phase.world.aggregator.start(number, phase.state.model)
 
     def take(reply: Reply) -> None:
-        update = decode(reply.payloads["update"], shape, expected=phase.plan.codec.up)
+        update = decode(payload(reply, "update"), shape, expected=phase.plan.codec.up)
         if not np.isfinite(update).all():
             raise NonFiniteError("the update holds numbers that are not finite")
         scores = _histogram(phase, reply)
-        weight = float(reply.values.get("examples", 1)) if phase.plan.strategy.weighting == "examples" else 1.0
+        weight = _number(reply, "examples") if phase.plan.strategy.weighting == "examples" else 1.0
+        losses = [_number(reply, "loss")] if "loss" in reply.values else []
+        # Nothing of a reply is used before all of it was read.
         phase.world.aggregator.add(reply.bank, update, weight)
-        if "loss" in reply.values:
-            collected.losses.append(float(reply.values["loss"]))
+        collected.losses.extend(losses)
         if scores is not None:
             collected.scores = scores if collected.scores is None else collected.scores + scores
 
@@ -109,6 +111,13 @@ def _collect(phase: Phase, number: int, shape: Layout) -> _Collected:
     return collected
 
 
+def _number(reply: Reply, name: str) -> float:
+    value = reply.values.get(name)
+    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise WireError(f"value {name!r} is {value!r}, expected a number from 0")
+    return float(value)
+
+
 def _histogram(phase: Phase, reply: Reply) -> ScoreHistogram | None:
     if "scores" not in reply.payloads:
         return None
@@ -117,7 +126,7 @@ def _histogram(phase: Phase, reply: Reply) -> ScoreHistogram | None:
 
 def read_histogram(plan: Plan, reply: Reply, name: str) -> ScoreHistogram:
     """A score histogram from a reply; raises WireError when it is not one over the plan's bins."""
-    counts = unpack_counts(reply.payloads[name], 2 * plan.score_bins.size)
+    counts = unpack_counts(payload(reply, name), 2 * plan.score_bins.size)
     return ScoreHistogram.from_vector(counts, plan.score_bins)
 
 

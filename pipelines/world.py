@@ -51,6 +51,7 @@ class State:
         lag: What the down codec has not published yet, added to the next model.
         delta: The encoded step from the model before to `model`.
         held: Bank to the model version it holds.
+        joined: Banks that have the plan.
     """
 
     round: int = 0
@@ -60,6 +61,7 @@ class State:
     lag: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     delta: bytes = b""
     held: dict[str, int] = field(default_factory=dict)
+    joined: set[str] = field(default_factory=set)
     excluded: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
     took_part: set[str] = field(default_factory=set)
@@ -74,6 +76,7 @@ class State:
         facts = {
             "prior": self.prior,
             "held": self.held,
+            "joined": sorted(self.joined),
             "excluded": self.excluded,
             "history": self.history,
             "took_part": sorted(self.took_part),
@@ -94,6 +97,7 @@ class State:
             lag=np.array(arrays["lag"], dtype=np.float32),
             delta=bytes(arrays["delta"]),
             held=dict(facts["held"]),
+            joined=set(facts["joined"]),
             excluded=list(facts["excluded"]),
             history=list(facts["history"]),
             took_part=set(facts["took_part"]),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +20,9 @@ from fraudfl.config import FraudflConfig
 from fraudfl.config_file import load_config
 from fraudfl.data.dataset import contract_of
 from fraudfl.errors import ConfigError, FraudflError
+from fraudfl.folder import write_whole
+from fraudfl.models.bundle import Bundle
+from fraudfl.models.scoring import score_file
 from fraudfl.plan import Plan, make_plan
 from server.banks import create_banks
 from server.simulation import Simulation, View
@@ -108,6 +114,20 @@ def banks_create(config: ConfigFile, workspace: WorkspaceDir = Path("work"), dat
     )
 
 
+@app.command()
+def score(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder: coordinator/phases/NAME/bundle.")],
+    transactions: Annotated[Path, typer.Argument(help="Parquet file with the contract's columns.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file to write.")] = Path("scores.parquet"),
+    threshold: Annotated[str, typer.Option(help="What makes an alert: budget, balanced_accuracy or f1.")] = "budget",
+) -> None:
+    """Score transactions with a model bundle, after checking each of its digests."""
+    scored = score_file(Bundle.load(bundle), transactions, threshold)
+    write_whole(out, lambda part: pq.write_table(scored, part))
+    alerts = int(pc.sum(scored["alert"]).as_py() or 0)
+    _out.print(f"{scored.num_rows:,} transactions scored, {alerts:,} alerts: {out}", highlight=False, soft_wrap=True)
+
+
 def _base(config: Path, data: str | None) -> Path:
     """Where relative data paths start: `--data` was made absolute, a path in the file starts at the file."""
     return Path() if data else config.resolve().parent
@@ -120,6 +140,9 @@ def _plans(config: FraudflConfig, base: Path) -> list[tuple[str, Plan]]:
 
 def main() -> None:
     """Run the command; every error ends in a message and an exit code, never in a traceback unless asked for."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        # A polite kill or a closed terminal ends a run as Ctrl-C does: with its processes, and with a summary.
+        signal.signal(ending, signal.default_int_handler)
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:

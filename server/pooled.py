@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from copy import copy
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from fraudfl.features.encoder import Encoder
 from numpy.typing import NDArray
 
 from fraudfl.errors import PrivacyError
-from fraudfl.folder import BankFolder, Rows
+from fraudfl.features.encoder import Encoder
+from fraudfl.folder import BankFolder, Rows, bank_paths
 from fraudfl.models.mlp import build_model, score_logits, set_vector
 from fraudfl.models.trees import train_trees
 from fraudfl.plan import Plan
@@ -32,10 +33,16 @@ class LocalBanks:
 
     def __init__(self, banks: Path, plan: Plan, instance: str, phase_folder: Path) -> None:
         """Look at `banks/`; the encoder is taken from the first bank once there is one."""
-        self._folders = {path.name: BankFolder(path) for path in sorted(banks.iterdir()) if path.is_dir()}
+        self._folders = {path.name: BankFolder(path) for path in bank_paths(banks)}
         self._plan = plan
         self._instance = instance
         self._phase_folder = phase_folder
+
+    def only(self, banks: Collection[str]) -> LocalBanks:
+        """The same, with these banks' rows alone."""
+        few = copy(self)
+        few._folders = {bank: folder for bank, folder in self._folders.items() if bank in banks}
+        return few
 
     def scored(self, name: str, part: str) -> Scored:
         """All banks' rows of one part with the scores that each bank kept under `name`."""
@@ -79,12 +86,12 @@ class LocalBanks:
         return {bank: raw_sizes(folder.training_window(self._plan.split)) for bank, folder in self._folders.items()}
 
     def epsilon_spent(self) -> dict[str, float]:
-        """Per bank: ε of this phase instance so far, computed from the bank's ledger."""
+        """Per bank: ε of this phase's plan so far, computed from the bank's ledger."""
         if not self._plan.private:
             return {}
         spent = {}
         for bank, folder in self._folders.items():
-            events = [DpSgd.from_dict(facts) for facts in Ledger(folder.path / "ledger.db").mechanisms(self._instance)]
+            events = [DpSgd.from_dict(facts) for facts in Ledger(folder.path / "ledger.db").mechanisms(self._plan.hash)]
             spent[bank] = epsilon(events, self._plan.privacy.delta) if events else 0.0
         cap = self._plan.training_epsilon or 0.0
         over = {bank: value for bank, value in spent.items() if value > cap * (1 + 1e-6)}

@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -50,12 +52,17 @@ class SimulationRuntime:
         """Keep the runtime's files under `folder`; nothing is started yet."""
         self._folder = folder
         self._token = secrets.token_hex(16)
+        self._token_file = folder / "token"
         self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         """Start the SuperLink and wait until it answers."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        # A killed coordinator leaves its runtime behind, which would go on writing to this workspace.
+        if self._token_file.exists():
+            _end_all(self._token_file.read_text().strip())
+        self._token_file.write_text(self._token)
         home = self._folder / "flwr"
         home.mkdir(exist_ok=True)
         connection = f'address = "127.0.0.1:{self._port}"\ninsecure = true\n'
@@ -117,10 +124,11 @@ class SimulationRuntime:
         """End the SuperLink, Flower's simulation, and Ray: everything that carries our token."""
         if self._process is None:
             return
-        _end(self._marked(), signal.SIGTERM, wait=5.0)
-        _end(self._marked(), signal.SIGKILL, wait=5.0)
-        self._process.wait(timeout=10)
-        self._process = None
+        with _uninterrupted():
+            _end_all(self._token)
+            self._process.wait(timeout=10)
+            self._process = None
+            self._token_file.unlink(missing_ok=True)
 
     def log_tail(self, lines: int = 30) -> str:
         """The last lines of the runtime's log."""
@@ -169,15 +177,35 @@ class SimulationRuntime:
                 time.sleep(0.1)
         raise RuntimeFailure(f"Flower's SuperLink did not answer within {START_SECONDS:g} s:\n{self.log_tail()}")
 
-    def _marked(self) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(TOKEN_VARIABLE) == self._token:
-                    found.append(process)
-            except (psutil.Error, OSError):
-                continue
-        return found
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let an impatient second Ctrl-C wait, so that no process is left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _marked(token: str) -> list[psutil.Process]:
+    """Every process that carries the token in its environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(TOKEN_VARIABLE) == token:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def _end_all(token: str) -> None:
+    _end(_marked(token), signal.SIGTERM, wait=5.0)
+    _end(_marked(token), signal.SIGKILL, wait=5.0)
 
 
 def _end(processes: list[psutil.Process], with_signal: signal.Signals, wait: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -65,11 +66,15 @@ def _run(grid: Grid, workspace: Workspace, folder: PhaseFolder, events: EventLog
     try:
         outcome = run_phase(phase, settings.baselines)
     except Exception:
+        folder.set_result(_with_spend(outcome_so_far(phase), pooled, folder))
         registry.fail()
-        folder.set_result(outcome_so_far(phase))
         raise
-    spent = pooled.epsilon_spent()
-    outcome["privacy"]["epsilon_max"] = max(spent.values(), default=None)
-    write_json(folder.path / "privacy.json", {"delta": plan.privacy.delta, "epsilon": spent})
-    folder.set_result(outcome)
+    folder.set_result(_with_spend(outcome, pooled, folder))
     events.event("completed", version=outcome["model_version"])
+
+
+def _with_spend(outcome: dict[str, Any], pooled: LocalBanks, folder: PhaseFolder) -> dict[str, Any]:
+    """The outcome with what the banks' ledgers say of the phase, also when it failed: what left has left."""
+    spent = pooled.epsilon_spent()
+    write_json(folder.path / "privacy.json", {"delta": outcome["privacy"]["delta"], "epsilon": spent})
+    return outcome | {"privacy": outcome["privacy"] | {"epsilon_max": max(spent.values(), default=None)}}

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from fraudfl.config import FraudflConfig, PhaseConfig
 from fraudfl.errors import RuntimeFailure
 from fraudfl.folder import BankFolder, write_bytes
-from fraudfl.plan import Plan, make_plan
+from fraudfl.plan import make_plan
 from server.banks import create_banks
 from server.events import EventReader
 from server.runtime import SimulationRuntime
-from server.summary import empty_outcome, write_summary
+from server.summary import unfinished_outcome, write_summary
 from server.workspace import PhaseFolder, Workspace
 
 LOOK_SECONDS = 0.1
@@ -59,23 +59,37 @@ class Simulation:
             KeyboardInterrupt: when the user interrupted; likewise.
         """
         self._workspace.open(self._config, resume=resume)
-        plans = self._prepare()
-        todo = [phase for phase in self._config.phases if not self._already(phase)]
-        if todo:
-            self._view.tell("starting Flower's simulation runtime")
-            with SimulationRuntime(self._workspace.path / "runtime") as runtime:
-                for phase in todo:
-                    self._one_phase(runtime, phase, plans[phase.name])
+        try:
+            self._prepare()
+            todo = [phase for phase in self._config.phases if not self._already(phase)]
+            if todo:
+                self._view.tell("starting Flower's simulation runtime")
+                with SimulationRuntime(self._workspace.path / "runtime") as runtime:
+                    for phase in todo:
+                        self._one_phase(runtime, phase)
+        except BaseException as error:
+            self._ended_by(error)
+            raise
         return write_summary(self._config, self._workspace, self._outcomes)
 
-    def _prepare(self) -> dict[str, Plan]:
+    def _ended_by(self, error: BaseException) -> None:
+        """Write the summary of a run that did not come to its end; the phase that was next says why."""
+        told = {outcome["name"] for outcome in self._outcomes if outcome["status"] == "completed"}
+        phase = next((phase for phase in self._config.phases if phase.name not in told), None)
+        if phase is None:
+            return
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        folder = self._workspace.phase(phase.name)
+        banks = len(self._workspace.bank_ids())
+        self._finish((folder.result() or unfinished_outcome(phase, folder, banks)) | {"status": status})
+
+    def _prepare(self) -> None:
         if not self._workspace.bank_ids():
             create_banks(self._config, self._workspace, self._base, self._view.tell)
         contract = BankFolder(self._workspace.banks / self._workspace.bank_ids()[0]).contract
-        plans = {phase.name: make_plan(self._config, phase, contract) for phase in self._config.phases}
-        for name, plan in plans.items():
-            write_bytes(self._workspace.phase(name).path / "plan.json", plan.canonical_json())
-        return plans
+        for phase in self._config.phases:
+            plan = make_plan(self._config, phase, contract)
+            write_bytes(self._workspace.phase(phase.name).path / "plan.json", plan.canonical_json())
 
     def _already(self, phase: PhaseConfig) -> bool:
         outcome = self._workspace.phase(phase.name).result()
@@ -85,7 +99,7 @@ class Simulation:
         self._view.tell(f"phase {phase.name} was completed before")
         return True
 
-    def _one_phase(self, runtime: SimulationRuntime, phase: PhaseConfig, plan: Plan) -> None:
+    def _one_phase(self, runtime: SimulationRuntime, phase: PhaseConfig) -> None:
         folder = self._workspace.phase(phase.name)
         folder.clear_result()
         events = EventReader(folder.events)
@@ -93,16 +107,11 @@ class Simulation:
         self._view.begin(phase)
         run_id = runtime.start_run(banks, {"workspace": str(self._workspace.path), "phase": phase.name})
         try:
-            outcome = self._watch(runtime, run_id, folder, events)
-        except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            ended = folder.result() or empty_outcome(phase, status, banks, plan.hash)
-            self._finish(ended | {"status": status})
-            if isinstance(error, KeyboardInterrupt):
-                self._view.tell("stopping")
-                runtime.stop_run(run_id)
+            self._finish(self._watch(runtime, run_id, folder, events))
+        except KeyboardInterrupt:
+            self._view.tell("stopping")
+            runtime.stop_run(run_id)
             raise
-        self._finish(outcome)
 
     def _finish(self, outcome: dict[str, Any]) -> None:
         self._outcomes.append(outcome)

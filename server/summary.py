@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from fraudfl.config import FraudflConfig, PhaseConfig
-from server.workspace import Workspace, write_json
+from fraudfl.errors import CheckpointError
+from fraudfl.plan import Plan
+from fraudfl.transfer.savings import TransferSummary
+from pipelines.world import State
+from server.checkpoint import FileCheckpoints
+from server.workspace import PhaseFolder, Workspace, write_json
 
 
 def write_summary(config: FraudflConfig, workspace: Workspace, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -15,18 +21,25 @@ def write_summary(config: FraudflConfig, workspace: Workspace, outcomes: list[di
     return summary
 
 
-def empty_outcome(phase: PhaseConfig, status: str, roster: int, plan_hash: str) -> dict[str, Any]:
-    """The outcome of a phase that ended before it could say anything itself."""
+def unfinished_outcome(phase: PhaseConfig, folder: PhaseFolder, roster: int) -> dict[str, Any]:
+    """The outcome of a phase that ended before it could say anything itself: what its last checkpoint knows."""
+    plan_file = folder.path / "plan.json"
+    try:
+        checkpoint = FileCheckpoints(folder.checkpoints).latest()
+    except CheckpointError:
+        checkpoint = None
+    plan = Plan.from_json(plan_file.read_bytes()) if plan_file.exists() else None
+    state = State.from_checkpoint(checkpoint)[0] if checkpoint else State()
     return {
         "name": phase.name,
         "kind": phase.kind,
-        "status": status,
+        "status": "failed",
         "roster": roster,
-        "banks": 0,
-        "rounds": 0,
-        "plan_hash": plan_hash,
+        "banks": len(state.took_part),
+        "rounds": state.round,
+        "plan_hash": plan.hash if plan else "",
         "model_version": None,
-        "excluded": [],
+        "excluded": state.excluded,
         "gates": [],
         "metrics": None,
         "privacy": {
@@ -35,16 +48,8 @@ def empty_outcome(phase: PhaseConfig, status: str, roster: int, plan_hash: str) 
             "delta": phase.privacy.delta if phase.privacy.mode != "none" else None,
             "epsilon_max": None,
             "secure_aggregation": False,
-            "not_covered": [],
+            "not_covered": list(plan.not_covered) if plan else [],
         },
-        "transfer": {
-            "bytes_up": 0,
-            "bytes_down": 0,
-            "raw_csv_bytes": 0,
-            "raw_parquet_bytes": 0,
-            "savings_vs_csv": 0.0,
-            "savings_vs_parquet": 0.0,
-            "worst_bank_savings_vs_csv": 0.0,
-        },
-        "seconds": 0.0,
+        "transfer": asdict(TransferSummary(state.meter.bytes_up, state.meter.bytes_down, 0, 0, 0.0, 0.0, 0.0)),
+        "seconds": state.seconds,
     }

@@ -12,7 +12,7 @@ from typing import Any
 
 from fraudfl.config import FraudflConfig
 from fraudfl.errors import CheckpointError
-from fraudfl.folder import write_whole
+from fraudfl.folder import bank_paths, write_whole
 
 
 class PhaseFolder:
@@ -101,9 +101,7 @@ class Workspace:
 
     def bank_ids(self) -> list[str]:
         """Ids of the banks whose folders are complete, sorted."""
-        if not self.banks.exists():
-            return []
-        return sorted(path.name for path in self.banks.iterdir() if (path / "bank.json").exists())
+        return [path.name for path in bank_paths(self.banks)]
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -105,6 +105,12 @@ class Encoder(Frozen):
     numeric: tuple[NumericInput, ...]
     categorical: tuple[CategoryInput, ...]
 
+    @model_validator(mode="after")
+    def _inputs_are_distinct(self) -> Self:
+        if len(set(self.columns)) != self.width:
+            raise ValueError("two inputs share a name")
+        return self
+
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of the inputs, in order."""

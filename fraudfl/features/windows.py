@@ -1,8 +1,12 @@
 """Compiles a feature declaration to DuckDB SQL and computes it over a bank's whole history, out of core.
 
-Sums are taken over integers (amounts in ten-thousandths, log amounts in millionths), because a floating-point sum
-depends on the order in which DuckDB adds: so a feature is the same to the last bit whatever happens later, with any
-number of threads, and when it is updated one transaction at a time.
+Sums are taken over integers (amounts and log amounts in ten-thousandths), because a floating-point sum depends on the
+order in which DuckDB adds: so a feature is the same to the last bit whatever happens later, with any number of
+threads, and when it is updated one transaction at a time.
+
+Most of the time goes into finding each row's frame, once per aggregate call. So two integers travel in one 128-bit
+sum: count and money in `packed_money`, first and second moment of log amounts in `packed_habit`. Both are shifted to
+be positive, so that the low bits are a plain remainder; they hold up to 2^31 transactions in one window.
 """
 
 from __future__ import annotations
@@ -24,8 +28,12 @@ from fraudfl.features.declaration import Feature, categorical_columns
 
 _DAY = 86_400_000_000  # microseconds
 _MICROS = 1_000_000
-_MONEY_SCALE = 10_000  # ISO 4217 currencies have at most four decimals
-_LARGEST_AMOUNT = 9e14  # the largest magnitude that stays an exact 64-bit integer at that scale
+_SCALE = 10_000  # ISO 4217 currencies have at most four decimals
+_LARGEST_AMOUNT = 4e14  # larger magnitudes are taken for this one; 4e14 * _SCALE < _MONEY_SHIFT
+_MONEY_SHIFT = 2**62
+_COUNT_BITS = 32
+_HABIT_SHIFT = 2**19  # log(1 + 4e14) * _SCALE < 2^19
+_HABIT_BITS = 52
 _HABIT_PRIOR = 0.5  # standard deviation of log amounts believed before any payment was seen, with one payment's weight
 _KEYS = {"account": "account", "counterparty": "counterparty", "pair": "account, counterparty"}
 _CALENDAR = {
@@ -167,8 +175,10 @@ def _base_statement(source: Path, features: Sequence[Feature], contract: Contrac
         columns += [
             "account",
             "counterparty",
-            f"round({clamped} * {_MONEY_SCALE})::BIGINT AS money",
-            f"round(sign({clamped}) * ln(1 + abs({clamped})) * {_MICROS})::BIGINT AS habit",
+            f"round({clamped} * {_SCALE})::BIGINT AS money",
+            f"{_HABIT_SHIFT} + round(sign({clamped}) * ln(1 + abs({clamped})) * {_SCALE})::BIGINT AS habit",
+            f"(money + {_MONEY_SHIFT}::HUGEINT) * {2**_COUNT_BITS} + 1 AS packed_money",
+            f"habit::HUGEINT * habit * {2**_HABIT_BITS} + habit AS packed_habit",
         ]
     if any(feature.aggregate == "fraud_rate" for feature in features):
         columns.append("label::TINYINT AS label")
@@ -183,22 +193,19 @@ def _base_statement(source: Path, features: Sequence[Feature], contract: Contrac
 
 
 def _history_statement(entity: str, features: Sequence[Feature]) -> str:
-    """Aggregate an entity's past transactions: one sort, one named frame per window."""
-    calls: dict[str, str] = {}
-    frames: dict[str, str] = {}
-    for feature in features:
-        frame, bounds = _frame(feature)
-        frames[frame] = bounds
-        calls |= {f"{frame}_{name}": f"{call} OVER {frame}" for name, call in _calls(feature).items()}
-    inner = ", ".join(f"{call} AS {name}" for name, call in calls.items())
+    """Aggregate an entity's past transactions: one sort, one named frame per window, few calls per frame."""
+    frames = {_frame(feature)[0]: _frame(feature)[1] for feature in features}
+    calls = {f"{_frame(f)[0]}_{name}": f"{call} OVER {_frame(f)[0]}" for f in features for name, call in _calls(f)}
     windows = ", ".join(
         f"{name} AS (PARTITION BY {_KEYS[entity]} ORDER BY t RANGE BETWEEN {bounds})" for name, bounds in frames.items()
     )
-    outer = ", ".join(f"({_result(feature)})::FLOAT AS {_name(feature.name)}" for feature in features)
-    columns = "i, t, money, habit"
+    called = ", ".join(f"{call} AS {name}" for name, call in calls.items())
+    unpacked = ", ".join(_unpack(call) for call in calls)
+    results = ", ".join(f"({_result(feature)})::FLOAT AS {_name(feature.name)}" for feature in features)
     return (
-        f"CREATE TABLE {entity}_history AS SELECT i, {outer} "
-        f"FROM (SELECT {columns}, {inner} FROM base WINDOW {windows})"
+        f"CREATE TABLE {entity}_history AS SELECT i, {results} FROM "
+        f"(SELECT i, t, money, habit, {unpacked} FROM "
+        f"(SELECT i, t, money, habit, {called} FROM base WINDOW {windows}))"
     )
 
 
@@ -213,7 +220,7 @@ def _label_events_statement(entity: str, features: Sequence[Feature]) -> str:
     return (
         f"CREATE TABLE {entity}_labels AS SELECT i, {columns} FROM "
         f"(SELECT i, {key}, t, NULL::TINYINT AS label FROM base "
-        f"UNION ALL SELECT NULL, {key}, known - 1, label FROM base) "
+        f"UNION ALL SELECT NULL, {key}, known, label FROM base) "
         f"WINDOW {windows} QUALIFY i IS NOT NULL"
     )
 
@@ -255,28 +262,40 @@ def _frame(feature: Feature) -> tuple[str, str]:
     return f"w{window}_{delay}", _bounds(window, delay)
 
 
-def _calls(feature: Feature) -> dict[str, str]:
+def _calls(feature: Feature) -> list[tuple[str, str]]:
     """Name the window calls that a feature is made of; features with the same frame share them."""
-    count, total = {"n": "count(*)"}, {"sum": "sum(money)"}
+    money, habit = ("money", "sum(packed_money)"), ("habit", "sum(packed_habit)")
     return {
-        "count": count,
-        "sum": total,
-        "mean": count | total,
-        "distance": count | {"habit": "sum(habit)", "habit2": "sum(habit * habit)"},
-        "fraud_rate": {"rate": "avg(label)"},
-        "since_last": {"last": "last_value(t)"},
+        "count": [money],
+        "sum": [money],
+        "mean": [money],
+        "distance": [money, habit],
+        "fraud_rate": [("rate", "avg(label)")],
+        "since_last": [("last", "last_value(t)")],
     }[feature.aggregate]
 
 
+def _unpack(call: str) -> str:
+    """Take the integers of a packed sum apart; null over an empty frame becomes zero."""
+    frame, kind = call.rsplit("_", 1)
+    if kind == "money":
+        count = f"coalesce({call} & {2**_COUNT_BITS - 1}, 0)"
+        money = f"coalesce(({call} >> {_COUNT_BITS}) - {count} * {_MONEY_SHIFT}, 0)"
+        return f"{count} AS {frame}_n, {money} AS {frame}_sum"
+    if kind == "habit":
+        return f"{call} & {2**_HABIT_BITS - 1} AS {frame}_s, {call} >> {_HABIT_BITS} AS {frame}_s2"
+    return call
+
+
 def _result(feature: Feature) -> str:
-    """Give the SQL expression of a feature from its window calls and the transaction's own columns."""
+    """Give the SQL expression of a feature from its unpacked calls and the transaction's own columns."""
     frame, _ = _frame(feature)
-    count, total = f"({frame}_n + 1)", f"((coalesce({frame}_sum, 0) + money) / {_MONEY_SCALE})"
+    count, total = f"({frame}_n + 1)", f"(({frame}_sum + money)::DOUBLE / {_SCALE})"
     return {
         "count": count,
         "sum": total,
         "mean": f"{total} / {count}",
-        "distance": _distance(f"{frame}_n", f"{frame}_habit", f"{frame}_habit2"),
+        "distance": _distance(f"{frame}_n", f"{frame}_s", f"{frame}_s2"),
         "fraud_rate": f"{frame}_rate",
         "since_last": f"(t - {frame}_last) / {_MICROS}",
     }[feature.aggregate]
@@ -284,9 +303,10 @@ def _result(feature: Feature) -> str:
 
 def _distance(n: str, s: str, s2: str) -> str:
     """z-score of the log amount, its variance shrunk towards the prior: (prior² + Σ(x - mean)²) / (n + 1)."""
-    prior = (_HABIT_PRIOR * _MICROS) ** 2
-    deviations = f"({n} * {s2} - {s} * {s})::DOUBLE / {n}"
-    return f"(habit - {s}::DOUBLE / nullif({n}, 0)) / sqrt(({prior:.0f} + {deviations}) / ({n} + 1))"
+    prior = (_HABIT_PRIOR * _SCALE) ** 2
+    count = f"nullif({n}, 0)"
+    deviations = f"({n} * {s2} - {s} * {s})::DOUBLE / {count}"
+    return f"(habit - {s}::DOUBLE / {count}) / sqrt(({prior:.0f} + {deviations}) / ({n} + 1))"
 
 
 def _real(expression: str) -> str:
@@ -294,7 +314,8 @@ def _real(expression: str) -> str:
     value = f"({expression})::DOUBLE"
     largest = "3.4028234e38::DOUBLE"
     # DuckDB's least and greatest skip nulls, so a null must not reach them.
-    return f"CASE WHEN {value} IS NULL OR isnan({value}) THEN NULL ELSE greatest(least({value}, {largest}), -{largest})::FLOAT END"
+    bounded = f"greatest(least({value}, {largest}), -{largest})::FLOAT"
+    return f"CASE WHEN {value} IS NULL OR isnan({value}) THEN NULL ELSE {bounded} END"
 
 
 def _name(identifier: str) -> str:

@@ -89,13 +89,11 @@ class Ledger:
                 (instance, round_number),
             )
 
-    def mechanisms(self, instance: str | None = None) -> list[dict[str, Any]]:
-        """Every mechanism released, in order; of one phase instance, or of the bank's whole history."""
-        query = (
-            "SELECT mechanism FROM releases WHERE mechanism IS NOT NULL AND (? IS NULL OR instance = ?) ORDER BY entry"
-        )
+    def mechanisms(self, plan_hash: str | None = None) -> list[dict[str, Any]]:
+        """Every mechanism released, in order; under one plan, whatever the instance, or in the bank's whole history."""
+        query = "SELECT mechanism FROM releases WHERE mechanism IS NOT NULL AND (? IS NULL OR plan_hash = ?)"
         with self._open() as connection:
-            rows = connection.execute(query, (instance, instance)).fetchall()
+            rows = connection.execute(f"{query} ORDER BY entry", (plan_hash, plan_hash)).fetchall()
         return [json.loads(text) for (text,) in rows]
 
     def entries(self) -> list[Entry]:

@@ -1,0 +1,216 @@
+"""A fleet without a network: real bank folders, real gates and tasks, requests handed over as Flower records."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bank_nodes.client_app import reply_to
+from fraudfl.config import (
+    ConsortiumConfig,
+    DataConfig,
+    EncoderConfig,
+    FeaturesConfig,
+    FraudflConfig,
+    GeneratorConfig,
+    ModelConfig,
+    PhaseConfig,
+    SplitConfig,
+    TrainingConfig,
+)
+from fraudfl.data.simulate import GENERATED_CONTRACT
+from fraudfl.errors import FraudflError
+from fraudfl.folder import BankFolder, bank_paths
+from fraudfl.plan import Plan, make_plan
+from fraudfl.privacy.ledger import Ledger
+from fraudfl.protocols import Answer, Checkpoint, Reply, Request
+from fraudfl.transfer.frame import frame
+from fraudfl.wire import reply_from_record, reply_to_record, request_from_record, request_to_record
+from pipelines.world import Phase, Terms, World
+from server.aggregation import build_aggregator
+from server.banks import create_banks
+from server.workspace import Workspace
+
+INSTANCE = "0123456789abcdef"
+
+
+class KilledError(Exception):
+    """Stands for the death of the coordinator's process."""
+
+
+Happening = Callable[[str, Request, Callable[[], Reply]], Reply | None]
+"""What happens when a bank is asked: bank, request, and a way to let the bank work. None stands for silence."""
+
+
+def all_well(_bank: str, _request: Request, work: Callable[[], Reply]) -> Reply | None:
+    return work()
+
+
+@dataclass
+class MemoryFleet:
+    """Implements `Fleet` over the folders in `banks`; `happening` decides what becomes of each request."""
+
+    folders: Path
+    happening: Happening = all_well
+    asked: list[Request] = field(default_factory=list)
+    sent: dict[tuple[str, str], list[bytes]] = field(default_factory=dict)
+
+    def banks(self) -> tuple[str, ...]:
+        return tuple(path.name for path in bank_paths(self.folders))
+
+    def overhead(self) -> Mapping[str, tuple[int, int]]:
+        return dict.fromkeys(self.banks(), (40, 60))
+
+    def ask(self, requests: Mapping[str, Request], *, deadline: float) -> Iterator[Answer]:
+        for bank, request in requests.items():
+            self.asked.append(request)
+            yield self._answer(bank, request, deadline)
+
+    def _answer(self, bank: str, request: Request, deadline: float) -> Answer:
+        received = request_from_record(request_to_record(request))
+        try:
+            reply = self.happening(bank, request, lambda: reply_to(BankFolder(self.folders / bank), received))
+        except FraudflError as error:
+            return Answer(bank=bank, reply=None, reason=f"{type(error).__name__}: {error}", bytes_down=100, bytes_up=50)
+        if reply is None:
+            return Answer(bank=bank, reply=None, reason=f"no answer within {deadline:g} s", bytes_down=100)
+        reply = reply_from_record(reply_to_record(reply))
+        self.sent.setdefault((bank, request.key), []).append(frame(reply))
+        return Answer(bank=bank, reply=reply, bytes_down=100, bytes_up=len(frame(reply)))
+
+
+@dataclass
+class MemoryCheckpoints:
+    """Implements `Checkpoints`; outlives a killed phase as a disk does."""
+
+    kept: list[Checkpoint] = field(default_factory=list)
+    attempts: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        arrays = {name: np.array(array) for name, array in checkpoint.arrays.items()}
+        self.kept.append(replace(checkpoint, arrays=arrays))
+
+    def latest(self) -> Checkpoint | None:
+        return self.kept[-1] if self.kept else None
+
+    def note_attempt(self, kind: str, round_number: int, attempt: int) -> None:
+        self.attempts = {(kind, round_number): attempt}
+
+    def attempt(self, kind: str, round_number: int) -> int:
+        return self.attempts.get((kind, round_number), 1)
+
+
+@dataclass
+class MemoryRegistry:
+    """Implements `Registry`."""
+
+    rounds: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    bundles: list[str] = field(default_factory=list)
+
+    def log_round(self, round_number: int, figures: Mapping[str, float]) -> None:
+        self.rounds.append((round_number, dict(figures)))
+
+    def register(self, outcome: Mapping[str, Any], bundle_folder: str) -> int:
+        self.bundles.append(bundle_folder)
+        return len(self.bundles)
+
+
+@dataclass
+class MemoryProgress:
+    """Implements `Progress`."""
+
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def event(self, name: str, **facts: Any) -> None:
+        self.events.append((name, facts))
+
+
+def tiny_config(phase: Mapping[str, Any] | None = None, *, banks: int = 6, **sections: Any) -> FraudflConfig:
+    """A consortium of tiny generated banks; `phase` overrides the one phase's fields."""
+    facts: dict[str, Any] = {"name": "pilot", "rounds": 3, "baselines": ["alone"], "deadline_seconds": 5}
+    split = SplitConfig.model_validate({"origin": "2025-01-01", "train_days": (5, 34), "test_days": (42, 59)})
+    return FraudflConfig(
+        consortium=ConsortiumConfig(name="tiny", seed=3),
+        data=DataConfig(generator=GeneratorConfig(banks=banks, transactions=12_000, days=60, fraud_rate=0.05)),
+        split=split,
+        features=FeaturesConfig(windows_days=(7,), aggregates=("count", "mean", "since_last")),
+        encoder=EncoderConfig(bins_per_decade=8, categories={"currency": ("EUR", "USD", "GBP", "CHF")}),
+        model=ModelConfig(hidden=(8,)),
+        training=TrainingConfig(batch_size=256),
+        phases=(PhaseConfig.model_validate(facts | dict(phase or {})),),
+        **sections,
+    )
+
+
+PRIVATE = {
+    "privacy": {
+        "mode": "local",
+        "epsilon": 4.0,
+        "units": 5000,
+        "delta": 1e-6,
+        "steps_per_round": 3,
+        "sampling_rate": 0.05,
+    },
+    "strategy": {"weighting": "equal"},
+    "baselines": [],
+}
+
+
+def make_banks(folder: Path, config: FraudflConfig) -> Path:
+    """Bank folders of a configuration; returns `banks/`."""
+    workspace = Workspace(folder)
+    create_banks(config, workspace, folder)
+    return workspace.banks
+
+
+def copy_banks(source: Path, target: Path) -> Path:
+    shutil.copytree(source, target)
+    return target
+
+
+@dataclass
+class Consortium:
+    """One phase over a set of bank folders, with everything that outlives the coordinator's process."""
+
+    folders: Path
+    config: FraudflConfig
+    place: Path
+    happening: Happening = all_well
+    checkpoints: Any = field(default_factory=MemoryCheckpoints)
+    registry: MemoryRegistry = field(default_factory=MemoryRegistry)
+    progress: MemoryProgress = field(default_factory=MemoryProgress)
+    fleet: MemoryFleet = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place.mkdir(parents=True, exist_ok=True)
+        self.fleet = MemoryFleet(self.folders, lambda *facts: self.happening(*facts))
+
+    @property
+    def plan(self) -> Plan:
+        return make_plan(self.config, self.config.phases[0], GENERATED_CONTRACT)
+
+    def phase(self, pooled: Any = None) -> Phase:
+        """The phase as a freshly started coordinator sees it."""
+        settings = self.config.phases[0]
+        world = World(
+            fleet=self.fleet,
+            aggregator=build_aggregator(settings.strategy),
+            checkpoints=self.checkpoints,
+            registry=self.registry,
+            progress=self.progress,
+            pooled=pooled,
+            folder=self.place,
+        )
+        terms = Terms(instance=INSTANCE, quorum=settings.quorum, deadline=settings.deadline_seconds)
+        return Phase(world=world, plan=self.plan, terms=terms)
+
+    def ledger(self, bank: str) -> Ledger:
+        return Ledger(self.folders / bank / "ledger.db")
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [facts for event, facts in self.progress.events if event == name]
