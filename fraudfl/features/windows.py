@@ -5,8 +5,8 @@ order in which DuckDB adds: so a feature is the same to the last bit whatever ha
 threads, and when it is updated one transaction at a time.
 
 Most of the time goes into finding each row's frame, once per aggregate call. So two integers travel in one 128-bit
-sum: count and money in `packed_money`, first and second moment of log amounts in `packed_habit`. Both are shifted to
-be positive, so that the low bits are a plain remainder; they hold up to 2^31 transactions in one window.
+sum: count and money, or the first and second moment of log amounts. Both are shifted to be positive, so that the low
+bits are a plain remainder; they hold up to 2^31 transactions in one window.
 """
 
 from __future__ import annotations
@@ -177,8 +177,6 @@ def _base_statement(source: Path, features: Sequence[Feature], contract: Contrac
             "counterparty",
             f"round({clamped} * {_SCALE})::BIGINT AS money",
             f"{_HABIT_SHIFT} + round(sign({clamped}) * ln(1 + abs({clamped})) * {_SCALE})::BIGINT AS habit",
-            f"(money + {_MONEY_SHIFT}::HUGEINT) * {2**_COUNT_BITS} + 1 AS packed_money",
-            f"habit::HUGEINT * habit * {2**_HABIT_BITS} + habit AS packed_habit",
         ]
     if any(feature.aggregate == "fraud_rate" for feature in features):
         columns.append("label::TINYINT AS label")
@@ -264,7 +262,8 @@ def _frame(feature: Feature) -> tuple[str, str]:
 
 def _calls(feature: Feature) -> list[tuple[str, str]]:
     """Name the window calls that a feature is made of; features with the same frame share them."""
-    money, habit = ("money", "sum(packed_money)"), ("habit", "sum(packed_habit)")
+    money = ("money", f"sum((money + {_MONEY_SHIFT}::HUGEINT) * {2**_COUNT_BITS} + 1)")
+    habit = ("habit", f"sum(habit::HUGEINT * habit * {2**_HABIT_BITS} + habit)")
     return {
         "count": [money],
         "sum": [money],

@@ -102,7 +102,8 @@ def assert_equals_the_oracle(rows, features, result):
                 assert found[index] is not None, place
                 # Amounts and log amounts count in ten-thousandths, and the result is float32.
                 tolerance = {"sum": 1e-4 * len(rows), "mean": 1e-4, "distance": 1e-3}.get(feature.aggregate, 1e-7)
-                assert math.isclose(found[index], wanted, rel_tol=1e-6, abs_tol=tolerance), place
+                relative = 1e-4 if feature.aggregate == "distance" else 1e-6
+                assert math.isclose(found[index], wanted, rel_tol=relative, abs_tol=tolerance), place
 
 
 def bits(result, names, index):
