@@ -24,6 +24,8 @@ class _NoDuplicates(yaml.SafeLoader):
 def _mapping(loader: _NoDuplicates, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(None, None, "a key must be plain text", key_node.start_mark)
         key = loader.construct_object(key_node, deep=True)
         if key in seen:
             raise yaml.MarkedYAMLError(None, None, f"key {key!r} is given twice", key_node.start_mark)
@@ -64,18 +66,25 @@ def load_config(path: Path, data: str | None = None) -> FraudflConfig:
     try:
         return FraudflConfig.model_validate(facts)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(path, root, problem) for problem in error.errors())) from error
+        raise ConfigError("\n".join(_explain(path, root, problem) for problem in _causes(error))) from error
 
 
 def _set_data(facts: dict[str, Any], data: str | None) -> None:
     if data is None:
         return
     name, colon, path = data.partition(":")
-    section = facts.setdefault("data", {})
+    section = facts["data"] = facts.get("data") or {}
     source = section.get("source", "generated") if isinstance(section, dict) else None
     if not colon or not path or name != source:
         raise ConfigError(f"--data {data}: expected {source}:PATH, since the configuration's data.source is {source!r}")
     section["path"] = str(Path(path).expanduser().resolve())
+
+
+def _causes(error: ValidationError) -> list[Any]:
+    """What is wrong; not that a list became too short because its entries are."""
+    problems = error.errors()
+    inner = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
+    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in inner]
 
 
 def _explain(path: Path, root: yaml.Node | None, problem: Any) -> str:

@@ -53,7 +53,7 @@ class BankFolder:
             facts = json.loads(facts_file.read_text())
             self.bank: str = facts["bank"]
             self.contract = Contract.model_validate(facts["contract"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise SourceError(
                 f"{facts_file}: not a bank's folder ({error}). Make it with `fraudfl banks create CONFIG`."
             ) from error

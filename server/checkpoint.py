@@ -49,9 +49,9 @@ class FileCheckpoints:
             return 1
         try:
             facts = json.loads(self._attempt_file.read_text())
-        except ValueError as error:
+            return int(facts["attempt"]) if (facts["kind"], facts["round"]) == (kind, round_number) else 1
+        except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{self._attempt_file}: cannot be read ({error}); start the phase anew") from error
-        return int(facts["attempt"]) if (facts["kind"], facts["round"]) == (kind, round_number) else 1
 
     @property
     def _attempt_file(self) -> Path:
@@ -67,7 +67,7 @@ def _read(path: Path) -> Checkpoint:
             facts = file.metadata()
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             return Checkpoint(round=int(facts["round"]), arrays=arrays, facts=json.loads(facts["facts"]))
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path}: this checkpoint is damaged ({error}); delete it to go on from the one before"
         ) from error

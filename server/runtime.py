@@ -39,7 +39,6 @@ QUIET_ENVIRONMENT = {
 }
 APP = Path(__file__).parent / "flower_app"
 START_SECONDS = 60.0
-STOP_SECONDS = 15.0
 
 
 class SimulationRuntime:
@@ -107,13 +106,6 @@ class SimulationRuntime:
             if int(run["run-id"]) == run_id:
                 return str(run["status"]), str(run.get("details") or run.get("status-details") or "")
         return "unknown", ""
-
-    def stop_run(self, run_id: int) -> None:
-        """Ask Flower to stop a run; failing that, `close` ends its processes."""
-        try:
-            self._flwr("stop", str(run_id), "local", timeout=STOP_SECONDS)
-        except RuntimeFailure:
-            return
 
     @property
     def alive(self) -> bool:

@@ -106,12 +106,7 @@ class Simulation:
         banks = len(self._workspace.bank_ids())
         self._view.begin(phase)
         run_id = runtime.start_run(banks, {"workspace": str(self._workspace.path), "phase": phase.name})
-        try:
-            self._finish(self._watch(runtime, run_id, folder, events))
-        except KeyboardInterrupt:
-            self._view.tell("stopping")
-            runtime.stop_run(run_id)
-            raise
+        self._finish(self._watch(runtime, run_id, folder, events))
 
     def _finish(self, outcome: dict[str, Any]) -> None:
         self._outcomes.append(outcome)

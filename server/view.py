@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -15,10 +16,10 @@ from fraudfl.config import PhaseConfig
 
 _FIGURES = {
     "auprc": "AUPRC",
-    "auprc_bank_mean": "AUPRC, mean of banks",
+    "auprc_bank_mean": "AUPRC, bank mean",
     "auroc": "AUROC",
     "balanced_accuracy": "balanced accuracy",
-    "recall_at_budget": "recall at alert budget",
+    "recall_at_budget": "recall at budget",
 }
 
 
@@ -127,25 +128,30 @@ class RichView:
             self._progress.update(self._task, completed=done)
 
 
+def _table(title: str) -> Table:
+    # Narrow enough for 80 columns, so that figures are never cut short.
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+
+
 def _figures_table(outcome: dict[str, Any]) -> Table:
     metrics = outcome["metrics"]
     contenders = {name: metrics[name] for name in ("federated", "alone", "pooled") if metrics.get(name)}
     contenders |= {f"xgboost {name}": row for name, row in (metrics["xgboost"] or {}).items()}
-    table = Table(title=f"{outcome['name']}: figures on later transactions ({metrics['source']})", title_justify="left")
-    table.add_column("figure")
+    table = _table(f"{outcome['name']}: figures on later transactions ({metrics['source']})")
+    table.add_column("figure", no_wrap=True)
     for name in contenders:
-        table.add_column(name, justify="right")
+        table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     for key, title in _FIGURES.items():
         cells = []
         for name, row in contenders.items():
             interval = (metrics["intervals"].get(name) or {}).get(key)
-            cells.append(_number(row.get(key)) + (f" [dim]{interval[0]:.3f}–{interval[1]:.3f}[/]" if interval else ""))
+            cells.append(_number(row.get(key)) + (f"\n[dim]{interval[0]:.2f}–{interval[1]:.2f}[/]" if interval else ""))
         table.add_row(title, *cells)
     return table
 
 
 def _banks_table(outcome: dict[str, Any]) -> Table:
-    table = Table(title="AUPRC per bank (95 % interval of the gain)", title_justify="left")
+    table = _table("AUPRC per bank (95 % interval of the gain)")
     for name in ("bank", "alone", "federated", "gain"):
         table.add_column(name, justify="left" if name == "bank" else "right")
     for bank, row in list(outcome["metrics"]["per_bank"].items())[:20]:

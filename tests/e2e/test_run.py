@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import psutil
 import pytest
@@ -18,7 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from fraudfl.models.bundle import Bundle
 
-ROUNDS = 6
+ROUNDS = 30
 PATIENCE = 240.0
 CONFIG = """
 consortium: {name: small, seed: 5}
@@ -29,10 +30,10 @@ features: {windows_days: [1, 7]}
 model: {hidden: [16]}
 training: {batch_size: 256}
 phases:
-  - {name: pilot, rounds: 6, codec: {up: topk, down: int8}}
+  - {name: pilot, rounds: 30, codec: {up: topk, down: int8}}
 """
 # Nobody can answer this fast, so no quorum is ever reached.
-HASTY = CONFIG.replace("rounds: 6,", "rounds: 6, deadline_seconds: 0.001, attempts: 2,")
+HASTY = CONFIG.replace("rounds: 30,", "rounds: 30, deadline_seconds: 0.001, attempts: 2,")
 
 
 def start(config: str, folder: Path, *options: str) -> subprocess.Popen[str]:
@@ -181,7 +182,7 @@ def test_a_run_leaves_a_model_version_in_mlflow_that_scores(undisturbed: Path) -
     assert int(version.version) == phase["model_version"]
     assert version.tags["plan_hash"] == phase["plan_hash"]
     assert client.get_run(version.run_id).info.status == "FINISHED"
-    registered = Bundle.load(Path(client.get_model_version_download_uri("small", version.version)))
+    registered = Bundle.load(Path(urlparse(client.get_model_version_download_uri("small", version.version)).path))
     made = Bundle.load(work / "coordinator" / "phases" / "pilot" / "bundle")
     assert registered.weights.tobytes() == made.weights.tobytes()
 
