@@ -87,9 +87,7 @@ def main() -> None:
         rows = 200_000 if arguments.quick else 1_000_000
         table, contract = generate(GeneratorConfig(transactions=rows), seed=7), GENERATED_CONTRACT
     results = {}
-    print(
-        f"{'labels known':>14} {'transactions':>14} {'features':>9} {'seconds':>8} {'CPU s':>7} {'rows/s':>10} {'encode s':>9}"
-    )
+    print("  labels known   transactions  features  seconds   CPU s     rows/s  encode s")
     for name, label_time in (("after delay", False), ("at label time", True)):
         part = contract.model_copy(update={"label_time": label_time})
         result = measure(table.select(list(part.columns)), part, 1 if arguments.quick else 3)

@@ -19,21 +19,21 @@ from mlflow.tracking import MlflowClient
 
 from fraudfl.models.bundle import Bundle
 
-ROUNDS = 30
+ROUNDS = 16
 PATIENCE = 240.0
 CONFIG = """
 consortium: {name: small, seed: 5}
 data:
-  generator: {banks: 4, transactions: 20000, days: 60, fraud_rate: 0.04}
+  generator: {banks: 4, transactions: 12000, days: 60, fraud_rate: 0.04}
 split: {origin: 2025-01-01, train_days: [5, 34], test_days: [42, 59]}
 features: {windows_days: [1, 7]}
 model: {hidden: [16]}
 training: {batch_size: 256}
 phases:
-  - {name: pilot, rounds: 30, codec: {up: topk, down: int8}}
+  - {name: pilot, rounds: 16, codec: {up: topk, down: int8}}
 """
 # Nobody can answer this fast, so no quorum is ever reached.
-HASTY = CONFIG.replace("rounds: 30,", "rounds: 30, deadline_seconds: 0.001, attempts: 2,")
+HASTY = CONFIG.replace("rounds: 16,", "rounds: 16, deadline_seconds: 0.001, attempts: 2,")
 
 
 def start(config: str, folder: Path, *options: str) -> subprocess.Popen[str]:
