@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from fraudfl.models.bundle import Bundle
 
-ROUNDS = 16
+ROUNDS = 8
 PATIENCE = 240.0
 CONFIG = """
 consortium: {name: small, seed: 5}
@@ -28,12 +28,12 @@ data:
 split: {origin: 2025-01-01, train_days: [5, 34], test_days: [42, 59]}
 features: {windows_days: [1, 7]}
 model: {hidden: [16]}
-training: {batch_size: 256}
+training: {batch_size: 32, local_epochs: 8}
 phases:
-  - {name: pilot, rounds: 16, codec: {up: topk, down: int8}}
+  - {name: pilot, rounds: 8, codec: {up: topk, down: int8}}
 """
 # Nobody can answer this fast, so no quorum is ever reached.
-HASTY = CONFIG.replace("rounds: 16,", "rounds: 16, deadline_seconds: 0.001, attempts: 2,")
+HASTY = CONFIG.replace("rounds: 8,", "rounds: 8, deadline_seconds: 0.001, attempts: 2,")
 
 
 def start(config: str, folder: Path, *options: str) -> subprocess.Popen[str]:

@@ -60,7 +60,7 @@ def test_the_registered_bundle_scores_as_the_one_that_was_trained_bit_for_bit(
     assert set(kept.tolist()) <= set(scores[0].tolist())
 
 
-def test_a_resumed_phase_goes_on_with_its_run_and_adds_a_version(place: Path, client: MlflowClient) -> None:
+def test_a_resumed_phase_goes_on_with_its_own_run_and_a_failed_one_is_marked(place: Path, client: MlflowClient) -> None:
     config = tiny_config(banks=2)
     one = Consortium(place / "banks", config, place / "coordinator")
     registry = MlflowRegistry(f"sqlite:///{place / 'mlflow.db'}", place / "mlartifacts", one.plan, one.place)
