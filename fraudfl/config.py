@@ -329,13 +329,15 @@ class StrategyConfig(Frozen):
     Attributes:
         weighting: `equal`, or `examples` (refused under differential privacy: counts depend on data).
         server_learning_rate: For fedadam.
+        server_momentum: For fedavgm.
         trim: Share cut on each side by fedtrimmedavg.
         byzantine: Banks that krum assumes to lie.
     """
 
-    name: Literal["fedavg", "fedprox", "fedadam", "fedtrimmedavg", "fedmedian", "krum"] = "fedavg"
+    name: Literal["fedavg", "fedprox", "fedavgm", "fedadam", "fedtrimmedavg", "fedmedian", "krum"] = "fedavg"
     weighting: Literal["equal", "examples"] = "examples"
     server_learning_rate: float = Field(default=0.02, gt=0)
+    server_momentum: float = Field(default=0.5, gt=0, lt=1)
     trim: float = Field(default=0.1, gt=0, lt=0.5)
     byzantine: int = Field(default=1, ge=0)
 

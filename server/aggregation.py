@@ -9,7 +9,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.app.message import make_message
 from flwr.app.metadata import Metadata
-from flwr.serverapp.strategy import FedAdam, FedAvg, FedMedian, FedTrimmedAvg, Krum
+from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedMedian, FedTrimmedAvg, Krum
 from numpy.typing import NDArray
 
 from fraudfl.config import StrategyConfig
@@ -27,6 +27,8 @@ def build_aggregator(config: StrategyConfig) -> Aggregator:
         return StreamedMean()
     if config.name == "fedadam":
         return FlowerAdam(config.server_learning_rate)
+    if config.name == "fedavgm":
+        return FlowerMomentum(config.server_momentum)
     strategies: dict[str, FedAvg] = {
         "fedtrimmedavg": FedTrimmedAvg(beta=config.trim),
         "fedmedian": FedMedian(),
@@ -86,25 +88,38 @@ class StreamedMean:
         """Nothing to take back."""
 
 
-class FlowerAdam(StreamedMean):
-    """FedAdam: the streamed mean, then one step of Flower's server optimiser."""
+class FlowerStep(StreamedMean):
+    """The streamed mean, then one step of one of Flower's server optimisers from the current model."""
 
-    def __init__(self, learning_rate: float) -> None:
-        """Use Flower's defaults but for the learning rate."""
+    def __init__(self, strategy: FedAvg) -> None:
+        """Hand each round's mean to this strategy, as the reply of one bank."""
         super().__init__()
-        self._strategy = FedAdam(eta=learning_rate)
+        self._stepper = strategy
         self._round = 0
 
     def start(self, round_number: int, current: Vector) -> None:
         """Begin a round at the model `current`."""
         super().start(round_number, current)
         self._round = round_number
-        self._strategy.current_arrays = {_KEY: current.astype(np.float64)}
 
     def finish(self) -> Vector:
-        """Flower's step from the current model along the mean update."""
-        arrays, _ = self._strategy.aggregate_train(self._round, [_reply(self._current + self.mean(), 1.0)])
+        """Flower's step along the mean update."""
+        arrays, _ = self._stepper.aggregate_train(self._round, [_reply(self._current + self.mean(), 1.0)])
         return _vector(arrays)
+
+
+class FlowerAdam(FlowerStep):
+    """FedAdam, with Flower's defaults but for the learning rate."""
+
+    def __init__(self, learning_rate: float) -> None:
+        """Begin with both moments at zero."""
+        self._strategy = FedAdam(eta=learning_rate)
+        super().__init__(self._strategy)
+
+    def start(self, round_number: int, current: Vector) -> None:
+        """Begin a round at the model `current`."""
+        super().start(round_number, current)
+        self._strategy.current_arrays = {_KEY: current.astype(np.float64)}
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Both moments."""
@@ -115,6 +130,29 @@ class FlowerAdam(StreamedMean):
         """Take both moments back."""
         self._strategy.m_t = {_KEY: np.array(state["m"])} if "m" in state else None
         self._strategy.v_t = {_KEY: np.array(state["v"])} if "v" in state else None
+
+
+class FlowerMomentum(FlowerStep):
+    """FedAvgM, with a server learning rate of 1."""
+
+    def __init__(self, momentum: float) -> None:
+        """Begin at rest."""
+        self._strategy = FedAvgM(server_momentum=momentum)
+        super().__init__(self._strategy)
+
+    def start(self, round_number: int, current: Vector) -> None:
+        """Begin a round at the model `current`."""
+        super().start(round_number, current)
+        self._strategy.current_arrays = ArrayRecord({_KEY: Array(current.astype(np.float64))})
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What is left of earlier updates."""
+        momentum = self._strategy.momentum_vector
+        return {} if momentum is None else {"momentum": np.asarray(momentum[0])}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take the momentum back."""
+        self._strategy.momentum_vector = [np.array(state["momentum"])] if "momentum" in state else None
 
 
 class FlowerCohort:

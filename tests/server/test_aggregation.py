@@ -18,7 +18,7 @@ from fraudfl.errors import NonFiniteError, RoundError
 from fraudfl.protocols import Aggregator, Vector
 from server.aggregation import StreamedMean, build_aggregator
 
-NAMES = ("fedavg", "fedprox", "fedadam", "fedtrimmedavg", "fedmedian", "krum")
+NAMES = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedtrimmedavg", "fedmedian", "krum")
 SIZE = 37
 
 
@@ -123,9 +123,24 @@ def test_fedadam_moves_by_flowers_published_rule() -> None:
         np.testing.assert_allclose(current, expected, atol=2e-6)
 
 
-def test_fedadams_moments_survive_a_checkpoint() -> None:
+def test_fedavgm_adds_what_is_left_of_earlier_updates() -> None:
+    """Hsu et al. 2019: v = beta v + mean update; the model moves by v."""
+    aggregator = build_aggregator(StrategyConfig(name="fedavgm", server_momentum=0.6))
     current, updates, weights = draws(4)
-    config = StrategyConfig(name="fedadam")
+    velocity = np.zeros(SIZE)
+    expected = current.astype(np.float64)
+    for number in range(1, 4):
+        mean = np.average([updates[bank] for bank in updates], axis=0, weights=list(weights.values()))
+        velocity = 0.6 * velocity + mean
+        expected = expected + velocity
+        current = step(aggregator, number, current, updates, weights)
+        np.testing.assert_allclose(current, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["fedadam", "fedavgm"])
+def test_what_a_server_optimiser_remembers_survives_a_checkpoint(name: str) -> None:
+    current, updates, weights = draws(4)
+    config = StrategyConfig(name=name)
     whole, first, second = (build_aggregator(config) for _ in range(3))
     for number in (1, 2):
         step(whole, number, current, updates, weights)
