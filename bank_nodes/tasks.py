@@ -32,8 +32,9 @@ class Tasks:
 
     def sketch(self, request: Request, plan: Plan) -> Draft:
         """Histograms of the training rows over the plan's public bins."""
-        counts = self._folder.sketch(plan.features, plan.split, plan.encoder).vector()
-        return Draft(payloads={"sketch": pack_counts(counts)})
+        sketch = self._folder.sketch(plan.features, plan.split, plan.encoder)
+        released = sketch if plan.training.prior == "released" else sketch.without_labels()
+        return Draft(payloads={"sketch": pack_counts(released.vector())})
 
     def train(self, request: Request, plan: Plan) -> Draft:
         """One round of local training from the request's model."""

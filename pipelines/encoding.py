@@ -8,7 +8,7 @@ from fraudfl.errors import WireError
 from fraudfl.features.encoder import fit_encoder
 from fraudfl.features.sketch import Sketch, sketch_size
 from fraudfl.folder import write_bytes
-from fraudfl.protocols import Reply
+from fraudfl.protocols import Reply, Scalar
 from fraudfl.transfer.model import start_vector
 from fraudfl.transfer.pack import unpack_counts
 from pipelines.asking import Enclosed, ask, payload
@@ -41,8 +41,11 @@ def fit_shared_encoder(phase: Phase) -> None:
     encoder = fit_encoder(spec, summed)
     phase.state.encoder = encoder.to_bytes()
     write_bytes(phase.world.folder / "encoder.json", phase.state.encoder)
-    negatives, positives = summed.counts["label"]
-    phase.state.prior = float((positives + 1) / (positives + negatives + 2))
-    phase.state.model = start_vector(phase.plan, encoder.width, {"prior": phase.state.prior})
+    values: dict[str, Scalar] = {}
+    if phase.plan.training.prior == "released":
+        negatives, positives = summed.counts["label"]
+        phase.state.prior = float((positives + 1) / (positives + negatives + 2))
+        values = {"prior": phase.state.prior}
+    phase.state.model = start_vector(phase.plan, encoder.width, values)
     phase.state.lag = np.zeros_like(phase.state.model)
     phase.world.progress.event("encoder", width=encoder.width, bytes=len(phase.state.encoder))

@@ -106,6 +106,12 @@ class Sketch:
             raise ValueError("sketches over different bins cannot be added")
         return Sketch(self.spec, self.flat + other.flat)
 
+    def without_labels(self) -> Sketch:
+        """The same with the label counts at 0: what a bank releases when the plan does not ask for them."""
+        flat = self.flat.copy()
+        flat[_layout(self.spec)[LABEL]] = 0
+        return Sketch(self.spec, flat)
+
     def vector(self) -> NDArray[np.int64]:
         """All counts as one int64 vector, in an order that the specification alone decides."""
         return self.flat.copy()

@@ -8,10 +8,12 @@ import pytest
 from memory_fleet import PRIVATE, Consortium, KilledError
 
 from fraudfl.errors import QuorumError
+from fraudfl.features.sketch import Sketch, sketch_size
 from fraudfl.privacy.accounting import epsilon
 from fraudfl.privacy.mechanisms import DpSgd
 from fraudfl.protocols import Reply, Request
 from fraudfl.transfer.frame import unframe
+from fraudfl.transfer.pack import unpack_counts
 from pipelines.phase import run_phase
 
 Make = Callable[..., Consortium]
@@ -114,3 +116,18 @@ def test_spare_attempts_of_the_plan_pay_for_a_repeated_round(consortium: Make) -
     assert outcome["status"] == "completed"
     assert {len(one.ledger(bank).mechanisms()) for bank in one.fleet.banks()} == {4}
     assert max(spent(one, bank) for bank in one.fleet.banks()) <= 4.0 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("prior", [0.05, "released"])
+def test_label_counts_leave_a_bank_only_when_the_plan_names_them(consortium: Make, prior: float | str) -> None:
+    one = consortium(**PRIVATE, rounds=1, training={"prior": prior})
+    run_phase(one.phase(), ())
+    spec = one.plan.encoder
+    replies = [unframe(copies[0]) for copies in one.fleet.sent.values()]
+    sketches = [
+        unpack_counts(reply.payloads["sketch"], sketch_size(spec)) for reply in replies if reply.kind == "sketch"
+    ]
+    named = "label counts" in one.plan.not_covered
+    assert named is (prior == "released")
+    assert len(sketches) == 6
+    assert all(bool(Sketch.from_vector(spec, counts).counts["label"].any()) is named for counts in sketches)
