@@ -183,14 +183,15 @@ class EncoderConfig(Frozen):
 
     Attributes:
         scaling: `quantile` maps through the consortium's distribution to a bounded normal score; `robust`
-            is (x - median) / IQR on a signed-log scale, clipped; `both` gives the two side by side.
+            is (x - median) / IQR on a signed-log scale, clipped; `standard` the same with mean and standard
+            deviation; `both` gives `quantile` and `robust` side by side.
         bins_per_decade: Resolution of the public log bins.
         smallest, largest: Magnitudes covered by the bins; beyond them values share the outermost bin.
         min_category_count: Categories rarer than this, after summation, share the unknown bucket.
         categories: Public list of values per categorical column.
     """
 
-    scaling: Literal["quantile", "robust", "both"] = "quantile"
+    scaling: Literal["quantile", "robust", "standard", "both"] = "quantile"
     bins_per_decade: int = Field(default=48, ge=4, le=500)
     smallest: float = Field(default=1e-3, gt=0)
     largest: float = Field(default=1e9, gt=0)

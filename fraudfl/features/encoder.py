@@ -9,7 +9,9 @@ Stated error: with r = 10^(1/bins_per_decade) and F the exact distribution, the 
 occurred, between smallest and largest, lies between the normal scores of F(x / r²) and F(x r²), give or take
 `_KNOT_TOLERANCE`; for negative values alike.
 
-`robust` scaling is 1.349 (s - median) / IQR of s = sign(x) log(1 + |x|), clipped; 1.349 is a normal distribution's IQR.
+`robust` and `standard` scaling are (s - centre) / scale of s = sign(x) log(1 + |x|), clipped. Centre and scale are the
+median and IQR / 1.349 (a normal distribution's IQR), or mean and standard deviation. Where nearly all values lie close
+together and frauds far away, `robust` drives the frauds into the clip; `standard` does not.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import hashlib
 import json
 import math
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -31,14 +33,16 @@ from fraudfl.errors import WireError
 from fraudfl.features.sketch import EncoderSpec, Sketch, bin_edges, category_index, numeric_values
 
 _CLIP_SCORE = 4.0
-_CLIP_ROBUST = 6.0
+_CLIP_SCALED = 6.0
 _KNOT_TOLERANCE = 0.01
 _NORMAL_IQR = 1.349
+_NO_SPREAD = 1e-3  # below it all values are taken for one
 _BLOCK = 1 << 15  # rows encoded at a time, so that intermediate arrays stay in the processor's cache
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Score = Annotated[float, Field(ge=-_CLIP_SCORE, le=_CLIP_SCORE)]
 Floats = NDArray[np.float32]
+_Float = TypeVar("_Float", np.float32, np.float64)
 
 
 class Knots(Frozen):
@@ -63,8 +67,8 @@ class Knots(Frozen):
         return self
 
 
-class Robust(Frozen):
-    """Median and scale on the signed-log axis."""
+class Scale(Frozen):
+    """Centre and scale on the signed-log axis."""
 
     centre: Finite
     scale: float = Field(gt=0)
@@ -75,13 +79,13 @@ class NumericInput(Frozen):
 
     Attributes:
         quantile: Map to normal scores; None when not asked for, or when no bank had a value.
-        robust: Centre and scale; None likewise.
+        scaled: Centre and scale; None likewise.
         missing: Whether an indicator column follows.
     """
 
     name: str
     quantile: Knots | None = None
-    robust: Robust | None = None
+    scaled: Scale | None = None
     missing: bool = False
 
 
@@ -117,7 +121,7 @@ class Encoder(Frozen):
         names: list[str] = []
         for column in self.numeric:
             names += [column.name] if column.quantile else []
-            names += [f"{column.name}:robust"] if column.robust else []
+            names += [f"{column.name}:scaled"] if column.scaled else []
             names += [f"{column.name}:missing"] if column.missing else []
         for category in self.categorical:
             names += [f"{category.name}={value}" for value in category.values] + [f"{category.name}:unknown"]
@@ -213,8 +217,11 @@ def _fit_numeric(name: str, counts: NDArray[np.int64], centres: NDArray[np.float
     weights = counts[occupied].astype(np.float64)
     ranks = (np.cumsum(weights) - weights / 2) / weights.sum()
     quantile = _quantile_knots(centres[occupied], ranks) if scaling in ("quantile", "both") else None
-    robust = _robust_scale(centres[occupied], ranks) if scaling in ("robust", "both") else None
-    return NumericInput(name=name, quantile=quantile, robust=robust, missing=missing)
+    scaled = None
+    if scaling != "quantile":
+        logs = _signed_log(centres[occupied])
+        scaled = _standard_scale(logs, weights) if scaling == "standard" else _robust_scale(logs, ranks)
+    return NumericInput(name=name, quantile=quantile, scaled=scaled, missing=missing)
 
 
 def _quantile_knots(at: NDArray[np.float64], ranks: NDArray[np.float64]) -> Knots:
@@ -245,15 +252,29 @@ def _needed_knots(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[int]:
     return sorted(kept)
 
 
-def _robust_scale(at: NDArray[np.float64], ranks: NDArray[np.float64]) -> Robust:
-    logs = np.sign(at) * np.log1p(np.abs(at))
+def _standard_scale(logs: NDArray[np.float64], weights: NDArray[np.float64]) -> Scale:
+    mean = float(np.average(logs, weights=weights))
+    deviation = math.sqrt(float(np.average((logs - mean) ** 2, weights=weights)))
+    return _scale(mean, deviation)
+
+
+def _robust_scale(logs: NDArray[np.float64], ranks: NDArray[np.float64]) -> Scale:
     centre = float(np.interp(0.5, ranks, logs))
     # Where half of all values are one value, wider ranges are tried before giving up.
     for low, high, normal in ((0.25, 0.75, _NORMAL_IQR), (0.05, 0.95, 3.29), (0.005, 0.995, 5.152)):
         spread = float(np.interp(high, ranks, logs) - np.interp(low, ranks, logs)) / normal
-        if spread > 1e-3:
-            return Robust(centre=round(centre, 6), scale=round(spread, 6))
-    return Robust(centre=round(centre, 6), scale=1.0)
+        if spread > _NO_SPREAD:
+            break
+    return _scale(centre, spread)
+
+
+def _scale(centre: float, spread: float) -> Scale:
+    return Scale(centre=round(centre, 6), scale=round(spread, 6) if spread > _NO_SPREAD else 1.0)
+
+
+def _signed_log(values: NDArray[_Float]) -> NDArray[_Float]:
+    logs: NDArray[_Float] = np.copysign(np.log1p(np.abs(values)), values)
+    return logs
 
 
 def _bin_centres(spec: EncoderSpec) -> NDArray[np.float64]:
@@ -269,11 +290,10 @@ def _encode_numeric(column: NumericInput, values: Floats) -> list[Floats]:
     columns: list[Floats] = []
     if column.quantile:
         columns.append(np.interp(values, column.quantile.at, column.quantile.score).astype(np.float32))
-    if column.robust:
+    if column.scaled:
         bounded = np.clip(values, -np.finfo(np.float32).max, np.finfo(np.float32).max)
-        logs = np.copysign(np.log1p(np.abs(bounded)), bounded)
-        scaled = (logs - np.float32(column.robust.centre)) / np.float32(column.robust.scale)
-        columns.append(np.clip(scaled, -_CLIP_ROBUST, _CLIP_ROBUST))
+        scaled = (_signed_log(bounded) - np.float32(column.scaled.centre)) / np.float32(column.scaled.scale)
+        columns.append(np.clip(scaled, -_CLIP_SCALED, _CLIP_SCALED))
     for encoded in columns:
         encoded[absent] = 0.0
     return [*columns, absent.astype(np.float32)] if column.missing else columns

@@ -44,7 +44,7 @@ class EncoderSpec(Frozen):
     bins_per_decade: int = Field(default=48, ge=4, le=500)
     smallest: float = Field(default=1e-3, ge=1e-30)
     largest: float = Field(default=1e9, le=1e38)
-    scaling: Literal["quantile", "robust", "both"] = "quantile"
+    scaling: Literal["quantile", "robust", "standard", "both"] = "quantile"
     min_category_count: int = Field(default=20, ge=1)
 
     @model_validator(mode="after")

@@ -102,10 +102,20 @@ def test_many_equal_values_share_the_score_of_their_middle_rank():
 def test_numeric_inputs_never_fall_and_stay_bounded_for_any_value(values, unseen):
     encoder, _ = numeric_encoder(values, scaling="both")
     encoded = encoder.transform(pa.table({"x": pa.array(sorted(unseen), pa.float32())}))
-    assert encoder.columns == ("x", "x:robust")
+    assert encoder.columns == ("x", "x:scaled")
     assert np.isfinite(encoded).all()
     assert (np.diff(encoded, axis=0) >= 0).all()
     assert (np.abs(encoded) <= [4, 6]).all()
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(samples, st.lists(st.floats(width=32, allow_nan=False), min_size=2, max_size=50))
+def test_standard_inputs_never_fall_and_stay_bounded_for_any_value(values, unseen):
+    encoder, _ = numeric_encoder(values, scaling="standard")
+    encoded = encoder.transform(pa.table({"x": pa.array(sorted(unseen), pa.float32())}))
+    assert np.isfinite(encoded).all()
+    assert (np.diff(encoded, axis=0) >= 0).all()
+    assert (np.abs(encoded) <= 6).all()
 
 
 def test_robust_scaling_agrees_with_median_and_iqr_of_the_rows():
@@ -117,10 +127,20 @@ def test_robust_scaling_agrees_with_median_and_iqr_of_the_rows():
     assert np.abs(encoder.transform(table)[:, 0] - wanted).max() < 0.1
 
 
-def test_robust_scaling_of_mostly_equal_values_is_finite():
-    encoder, table = numeric_encoder([0.0] * 990 + [3.0] * 10, scaling="robust")
+def test_standard_scaling_agrees_with_mean_and_deviation_of_the_rows():
+    values = np.random.default_rng(2).lognormal(3, 1, 50_000).astype(np.float32)
+    values[::5] *= -1
+    encoder, table = numeric_encoder(values, scaling="standard")
+    logs = np.copysign(np.log1p(np.abs(values)), values)
+    wanted = np.clip((logs - logs.mean()) / logs.std(), -6, 6)
+    assert np.abs(encoder.transform(table)[:, 0] - wanted).max() < 0.1
+
+
+@pytest.mark.parametrize("scaling", ["robust", "standard"])
+def test_scaling_of_mostly_equal_values_is_finite(scaling):
+    encoder, table = numeric_encoder([0.0] * 990 + [3.0] * 10, scaling=scaling)
     encoded = encoder.transform(table)[:, 0]
-    assert encoded[0] == pytest.approx(0.0, abs=0.1)
+    assert encoded[0] == pytest.approx(0.0, abs=0.15)
     assert encoded[-1] > 1
 
 
@@ -216,8 +236,8 @@ def altered(change):
         altered(lambda facts: facts["numeric"][0]["quantile"]["score"].__setitem__(0, 5.0)),
         altered(lambda facts: facts["numeric"][0]["quantile"]["score"].reverse()),
         altered(lambda facts: facts["numeric"][0]["quantile"]["at"].__setitem__(0, float("-inf"))),
-        altered(lambda facts: facts["numeric"][0]["robust"].update(scale=0.0)),
-        altered(lambda facts: facts["numeric"][0]["robust"].update(centre=float("nan"))),
+        altered(lambda facts: facts["numeric"][0]["scaled"].update(scale=0.0)),
+        altered(lambda facts: facts["numeric"][0]["scaled"].update(centre=float("nan"))),
         altered(lambda facts: facts["numeric"].append(facts["numeric"][0])),
         altered(lambda facts: facts["categorical"][0].update(values=["EUR", "EUR"])),
     ],
