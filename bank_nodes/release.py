@@ -3,62 +3,124 @@
 from __future__ import annotations
 
 import fcntl
-import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
-from fraudfl.errors import PlanError, PrivacyError, ReleaseRefused, WireError
+from bank_nodes.approvals import BY_RULE, Approvals
+from bank_nodes.checks import MAX_REPLY_BYTES, Draft, check_draft
+from bank_nodes.policy import Policy, epsilon_over, objections, over_cap, read_policy, review
+from bank_nodes.schedule import closed, opens_at
+from fraudfl.errors import DataError, FraudflError, NotApproved, NotNow, PlanError, PrivacyError, ReleaseRefused
 from fraudfl.folder import BankFolder, write_bytes
 from fraudfl.plan import Plan
 from fraudfl.privacy.accounting import epsilon
-from fraudfl.privacy.ledger import Entry, Ledger, digest
+from fraudfl.privacy.ledger import Ledger, Release
 from fraudfl.privacy.mechanisms import DpSgd
-from fraudfl.protocols import INSTANCE, Kind, Reply, Request, Scalar
+from fraudfl.protocols import INSTANCE, Reply, Request
 from fraudfl.transfer.frame import frame, unframe
-
-# What each kind of reply may hold. Under differential privacy the second set stays at the bank.
-_PAYLOADS: dict[Kind, tuple[frozenset[str], frozenset[str]]] = {
-    "join": (frozenset(), frozenset()),
-    "sketch": (frozenset({"sketch"}), frozenset()),
-    "train": (frozenset({"update"}), frozenset({"scores"})),
-    "evaluate": (frozenset({"validation", "test"}), frozenset()),
-    "alone": (frozenset({"validation", "test"}), frozenset()),
-}
-_VALUES: dict[Kind, frozenset[str]] = {"train": frozenset({"loss", "examples"})}
-MAX_REPLY_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """What a task would like to release.
-
-    Attributes:
-        mechanism: What it costs in privacy; required for updates of a private plan.
-    """
-
-    values: Mapping[str, Scalar] = field(default_factory=dict)
-    payloads: Mapping[str, bytes] = field(default_factory=dict)
-    mechanism: DpSgd | None = None
 
 
 class Gate:
     """One bank's gate. When anything is in doubt it raises, and nothing leaves."""
 
-    def __init__(self, folder: BankFolder) -> None:
+    def __init__(self, folder: BankFolder, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         """Stand at the door of one bank's folder."""
         self._folder = folder
-        self._ledger = Ledger(folder.path / "ledger.db")
+        self._ledger = Ledger(folder.path / "ledger.db", clock)
+        self._clock = clock
 
     def join(self, request: Request) -> Reply:
         """Take a plan."""
-        if "plan" not in request.payloads:
-            raise PlanError("the request to join brings no plan")
         return self.answer(request, lambda _plan: Draft())
 
-    def _accept(self, text: bytes, plan_hash: str) -> None:
-        """Check that a plan is what its hash says and fits this bank, and keep it."""
+    def answer(self, request: Request, prepare: Callable[[Plan], Draft]) -> Reply:
+        """Make the one reply to a request; the same request again gets the same bytes at no cost.
+
+        Args:
+            request: What was asked.
+            prepare: Does the work; called only when plan, approval, schedule and budgets allow the request.
+        """
+        # One request at a time: a redelivery waits for the work under way and gets its bytes, and the budget that one
+        # request was checked against cannot be spent by another meanwhile.
+        with self._alone():
+            # Not written down: new entries would only cover up what the ledger has forgotten.
+            self._refuse_forgetful(request)
+            try:
+                return self._answer(request, prepare)
+            except Exception as error:
+                self._write_down(request, error)
+                raise
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self._folder.path / "gate.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _answer(self, request: Request, prepare: Callable[[Plan], Draft]) -> Reply:
+        plan, policy = self._plan(request), read_policy(self._folder.path)
+        self._refuse_unapproved(plan, policy)
+        if request.acknowledged:
+            self._ledger.acknowledge(request.instance, request.acknowledged)
+        known = self._ledger.find(request.key)
+        if known is not None and known.event == "released":
+            return self._again(plan, policy, request.key)
+        if request.kind != "join":
+            self._refuse_closed(policy)
+        release = _release(request, plan)
+        if known is None:
+            # A reservation that a crash left open is charged already. One byte at least will leave: what cannot leave
+            # today must not be charged.
+            self._refuse_over_caps(plan, policy, request, 1)
+            self._refuse_overspending(plan, policy, request)
+        self._ledger.reserve(release)
+        draft = prepare(plan)
+        check_draft(plan, request.kind, draft)
+        data = frame(
+            Reply(
+                bank=self._folder.bank,
+                kind=request.kind,
+                key=request.key,
+                values=draft.values,
+                payloads=draft.payloads,
+            )
+        )
+        if len(data) > MAX_REPLY_BYTES:
+            raise ReleaseRefused(f"the reply has {len(data)} bytes; at most {MAX_REPLY_BYTES} may leave at once")
+        self._refuse_bytes(plan, policy, len(data))
+        entry = self._ledger.release(request.key, data)
+        return replace(unframe(data), entry=entry.entry, entry_hash=entry.hash)
+
+    def _plan(self, request: Request) -> Plan:
+        if not INSTANCE.fullmatch(request.instance):
+            raise ReleaseRefused(f"phase instance {request.instance!r} cannot be a folder's name")
+        if request.kind == "join" and "plan" not in request.payloads:
+            raise PlanError("the request to join brings no plan")
+        path = self._plan_path(request.plan_hash)
+        if not path.exists() and "plan" in request.payloads:
+            self._take(request.payloads["plan"], request.plan_hash)
+        if not path.exists():
+            raise ReleaseRefused(f"plan {request.plan_hash[:12]} was never offered here; join it first")
+        plan = Plan.from_json(path.read_bytes())
+        if plan.hash != request.plan_hash:
+            raise ReleaseRefused(f"the kept plan {request.plan_hash[:12]} was changed; its hash is {plan.hash[:12]}")
+        if request.kind not in plan.releases:
+            raise ReleaseRefused(f"plan {plan.hash[:12]} does not contain {request.kind!r}")
+        first = 1 if request.kind == "train" else 0
+        if not (first <= request.round <= plan.rounds and 1 <= request.attempt <= plan.attempts):
+            raise ReleaseRefused(
+                f"round {request.round}, attempt {request.attempt} is outside the plan's {plan.rounds} rounds "
+                f"of {plan.attempts} attempts"
+            )
+        return plan
+
+    def _take(self, text: bytes, plan_hash: str) -> None:
+        """Check that a plan is what its hash says and fits this bank, and keep it for whoever decides on it."""
         plan = Plan.from_json(text)
         if plan.hash != plan_hash:
             raise PlanError(f"the plan's hash is {plan.hash[:12]}, the request says {plan_hash[:12]}")
@@ -69,113 +131,120 @@ class Gate:
         path = self._plan_path(plan.hash)
         path.parent.mkdir(exist_ok=True)
         write_bytes(path, plan.canonical_json())
-
-    def answer(self, request: Request, prepare: Callable[[Plan], Draft]) -> Reply:
-        """Make the one reply to a request; the same request again gets the same bytes at no cost.
-
-        Args:
-            request: What was asked.
-            prepare: Does the work; called only when the plan allows the request and the budget covers it.
-        """
-        # One request at a time: a redelivery waits for the work under way and gets its bytes, and the budget that one
-        # request was checked against cannot be spent by another meanwhile.
-        with self._alone():
-            return self._answer(request, prepare)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with (self._folder.path / "gate.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def _answer(self, request: Request, prepare: Callable[[Plan], Draft]) -> Reply:
-        plan = self._plan(request)
-        if request.acknowledged:
-            self._ledger.acknowledge(request.instance, request.acknowledged)
-        kept = self._ledger.find(request.key)
-        if kept is not None:
-            return self._again(kept)
-        self._refuse_overspending(plan, request)
-        draft = prepare(plan)
-        self._check(plan, request, draft)
-        reply = Reply(
-            bank=self._folder.bank, kind=request.kind, key=request.key, values=draft.values, payloads=draft.payloads
-        )
-        data = frame(reply)
-        if len(data) > MAX_REPLY_BYTES:
-            raise ReleaseRefused(f"the reply has {len(data)} bytes; at most {MAX_REPLY_BYTES} may leave at once")
-        self._ledger.record(
-            Entry(
-                key=request.key,
-                plan_hash=request.plan_hash,
-                instance=request.instance,
-                round=request.round,
-                attempt=request.attempt,
-                kind=request.kind,
-                mechanism=None if draft.mechanism is None else draft.mechanism.to_dict(),
-                size=len(data),
-                digest=digest(data),
-                reply=data,
-            )
-        )
-        return reply
-
-    def _plan(self, request: Request) -> Plan:
-        if not INSTANCE.fullmatch(request.instance):
-            raise ReleaseRefused(f"phase instance {request.instance!r} cannot be a folder's name")
-        path = self._plan_path(request.plan_hash)
-        if not path.exists() and "plan" in request.payloads:
-            self._accept(request.payloads["plan"], request.plan_hash)
-        if not path.exists():
-            raise ReleaseRefused(f"plan {request.plan_hash[:12]} was never accepted here; join it first")
-        plan = Plan.from_json(path.read_bytes())
-        if plan.hash != request.plan_hash:
-            raise ReleaseRefused(f"the kept plan {request.plan_hash[:12]} was changed; its hash is {plan.hash[:12]}")
-        if request.kind not in plan.releases:
-            raise ReleaseRefused(f"plan {plan.hash[:12]} does not contain {request.kind!r}")
-        if not (0 <= request.round <= plan.rounds and 1 <= request.attempt <= plan.attempts):
-            raise ReleaseRefused(
-                f"round {request.round}, attempt {request.attempt} is outside the plan's {plan.rounds} rounds "
-                f"of {plan.attempts} attempts"
-            )
-        return plan
+        self._ledger.note(f"plan of phase {plan.phase} was offered", plan.hash)
 
     def _plan_path(self, plan_hash: str) -> Path:
         return self._folder.path / "plans" / f"{plan_hash}.json"
 
-    def _again(self, kept: Entry) -> Reply:
-        if kept.reply is None:
-            raise ReleaseRefused(f"round {kept.round} was released and acknowledged; its bytes are gone")
-        if digest(kept.reply) != kept.digest:
-            raise ReleaseRefused(f"the kept reply of round {kept.round} was changed on disk; it is not sent")
-        return unframe(kept.reply)
+    def _refuse_unapproved(self, plan: Plan, policy: Policy) -> None:
+        """A person's decision stands before the rules; the rules approve what nobody has decided on."""
+        approvals = Approvals(self._folder.path)
+        standing = approvals.standing(plan.hash)
+        short = plan.hash[:12]
+        if standing is None:
+            reasons = review(plan, policy)
+            if reasons:
+                raise NotApproved(
+                    f"plan {short} waits for an approval at this bank (`bank-node approve`): {reasons[0]}"
+                )
+            approvals.decide(plan, "approve", BY_RULE)
+            self._ledger.note("approved by the policy's rules", plan.hash)
+            return
+        if standing.decision != "approve":
+            done = {"reject": "rejected", "revoke": "revoked"}[standing.decision]
+            raise NotApproved(f"plan {short} was {done} at this bank on {standing.at}")
+        # The policy of today binds also what was approved before.
+        against = review(plan, policy) if standing.by == BY_RULE else objections(plan, policy)
+        if against:
+            raise NotApproved(f"plan {short} was approved, but this bank's policy has changed: {against[0]}")
 
-    def _refuse_overspending(self, plan: Plan, request: Request) -> None:
+    def _refuse_forgetful(self, request: Request) -> None:
+        if self._ledger.behind(request.seen, request.seen_hash):
+            raise ReleaseRefused(
+                f"this bank's ledger lacks entry {request.seen} as the coordinator has seen it: it was restored "
+                "from an older copy. Nothing leaves until `bank-node restore` has put back what it forgot"
+            )
+
+    def _again(self, plan: Plan, policy: Policy, key: str) -> Reply:
+        data = self._ledger.kept(key)
+        if data is None:
+            raise ReleaseRefused("this was released and acknowledged; its bytes are gone")
+        self._refuse_bytes(plan, policy, len(data))
+        self._ledger.resent(key)
+        released = self._ledger.find(key)
+        assert released is not None  # its bytes were just read
+        return replace(unframe(data), entry=released.entry, entry_hash=released.hash)
+
+    def _refuse_closed(self, policy: Policy) -> None:
+        now = self._clock()
+        said = closed(policy, now, os.getloadavg()[0] / (os.cpu_count() or 1))
+        if said is not None:
+            opening = opens_at(policy.hours, now)
+            raise NotNow(said, opening.isoformat() if opening is not None else "")
+
+    def _refuse_over_caps(self, plan: Plan, policy: Policy, request: Request, size: int) -> None:
+        totals = self._ledger.totals(plan.hash, self._clock(), ZoneInfo(policy.hours.zone))
+        said = over_cap(policy, totals, size, request.kind == "train")
+        if said is not None:
+            raise ReleaseRefused(f"this bank's policy: {said}")
+
+    def _refuse_bytes(self, plan: Plan, policy: Policy, size: int) -> None:
+        """Only bytes are new now: the release itself was counted when it was reserved."""
+        cap = policy.caps.bytes_per_day
+        totals = self._ledger.totals(plan.hash, self._clock(), ZoneInfo(policy.hours.zone))
+        if cap is not None and totals.bytes_day + size > cap:
+            raise ReleaseRefused(
+                f"this bank's policy: caps.bytes_per_day is {cap}; {totals.bytes_day} left today, this has {size}"
+            )
+
+    def _refuse_overspending(self, plan: Plan, policy: Policy, request: Request) -> None:
         mechanism, cap = plan.round_mechanism, plan.training_epsilon
         if mechanism is None or cap is None or request.kind != "train":
             return
-        after = epsilon([*self._spent(plan), mechanism], plan.privacy.delta)
+        # By plan, not by phase instance: the coordinator names instances, and a new name must not be a new budget.
+        after = self._epsilon(plan, mechanism, plan.hash)
         if after > cap * (1 + 1e-6):
             raise PrivacyError(
                 f"round {request.round}, attempt {request.attempt} would bring ε to {after:.3f} of {cap:g} "
                 f"(δ = {plan.privacy.delta:g}); nothing was trained"
             )
+        caps = policy.caps.epsilon
+        if (caps.phase, caps.month, caps.total) == (None, None, None):
+            return
+        month = self._clock().astimezone(ZoneInfo(policy.hours.zone))
+        month = month.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        said = epsilon_over(policy, after, self._epsilon(plan, mechanism, since=month), self._epsilon(plan, mechanism))
+        if said is not None:
+            raise PrivacyError(f"this bank's policy: {said}; nothing was trained")
 
-    def _check(self, plan: Plan, request: Request, draft: Draft) -> None:
-        always, in_the_open = _PAYLOADS[request.kind]
-        allowed = always if plan.private else always | in_the_open
-        values = frozenset() if plan.private else _VALUES.get(request.kind, frozenset())
-        if not set(draft.payloads) <= allowed or not set(draft.values) <= values:
-            extra = sorted((set(draft.payloads) - allowed) | (set(draft.values) - values))
-            raise ReleaseRefused(f"a reply to {request.kind!r} under this plan may not hold {extra}")
-        for name, value in draft.values.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ReleaseRefused(f"value {name!r} is not finite")
-        if plan.private and request.kind == "train" and draft.mechanism != plan.round_mechanism:
-            raise ReleaseRefused("the update was not made by the plan's mechanism")
-        if not always <= set(draft.payloads):
-            raise WireError(f"a reply to {request.kind!r} needs {sorted(always)}")
+    def _epsilon(
+        self, plan: Plan, next_one: DpSgd, plan_hash: str | None = None, since: datetime | None = None
+    ) -> float:
+        spent = [DpSgd.from_dict(facts) for facts in self._ledger.mechanisms(plan_hash, since)]
+        return epsilon([*spent, next_one], plan.privacy.delta)
 
-    def _spent(self, plan: Plan) -> list[DpSgd]:
-        # By plan, not by phase instance: the coordinator names instances, and a new name must not be a new budget.
-        return [DpSgd.from_dict(facts) for facts in self._ledger.mechanisms(plan.hash)]
+    def _write_down(self, request: Request, error: Exception) -> None:
+        """What was refused, and why, for whoever reads the record; that it cannot be written is no second error."""
+        with suppress(FraudflError):
+            self._ledger.refuse(_release(request, None), _reason(error)[:500])
+
+
+def _reason(error: Exception) -> str:
+    """What the ledger, which auditors read and nobody can erase, says of an error: never what a row holds."""
+    if isinstance(error, FraudflError) and not isinstance(error, DataError):
+        return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__} while the reply was prepared; errors.log has the details"
+
+
+def _release(request: Request, plan: Plan | None) -> Release:
+    mechanism = plan.round_mechanism if plan is not None and request.kind == "train" else None
+    return Release(
+        key=request.key,
+        plan_hash=request.plan_hash,
+        instance=request.instance,
+        phase="" if plan is None else plan.phase,
+        round=request.round,
+        attempt=request.attempt,
+        kind=request.kind,
+        mechanism=None if mechanism is None else mechanism.to_dict(),
+    )

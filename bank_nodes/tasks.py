@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from bank_nodes.checks import Draft
 from bank_nodes.received import Received
-from bank_nodes.release import Draft
 from fraudfl.config import TrainingConfig
 from fraudfl.features.encoder import Encoder
 from fraudfl.folder import BankFolder, Rows
@@ -15,7 +15,6 @@ from fraudfl.models.mlp import build_model, layout, score_logits, set_vector
 from fraudfl.plan import Plan
 from fraudfl.privacy.noise import NoiseSource
 from fraudfl.protocols import Request, Scalar, Vector
-from fraudfl.training.dp import train_dp
 from fraudfl.training.plain import LocalData, learning_rate_at, train_plain
 from fraudfl.transfer.codec import ErrorFeedback, encode
 from fraudfl.transfer.model import derived_seed, start_vector
@@ -51,7 +50,8 @@ class Tasks:
         payloads = {"update": self._compress(request, plan, encoder.width, vector - start, received)}
         if not plan.private and int(request.values.get("look", 0)):
             payloads["scores"] = self._histogram(plan, encoder, "validation", start)
-        return Draft(values=values, payloads=payloads, mechanism=plan.round_mechanism)
+        shape = layout(build_model(plan.model, encoder.width))
+        return Draft(values=values, payloads=payloads, mechanism=plan.round_mechanism, layout=shape)
 
     def evaluate(self, request: Request, plan: Plan) -> Draft:
         """Score histograms of the request's model; the scores themselves stay here."""
@@ -72,6 +72,9 @@ class Tasks:
         return self._judge(request, plan, encoder, vector, "alone")
 
     def _train_privately(self, plan: Plan, start: Vector, rows: Rows, rate: float) -> Vector:
+        # Imported on use: Opacus takes 50 MB, and a bank without private plans never needs it.
+        from fraudfl.training.dp import train_dp
+
         assert plan.round_mechanism is not None  # a private plan always has one
         data = LocalData(rows.features, rows.labels)
         trained = train_dp(

@@ -5,16 +5,13 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+from fraudfl.config_coordinator import CoordinatorConfig
+from fraudfl.frozen import Frozen as Frozen
+from fraudfl.frozen import Name as Name
+
 Days = tuple[int, int]
-
-
-class Frozen(BaseModel):
-    """A value that cannot change after it was validated; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ConsortiumConfig(Frozen):
@@ -350,10 +347,15 @@ class PhaseConfig(Frozen):
         quorum: Share of the asked banks that must answer, else the round is tried again.
         attempts: How often one round may be tried.
         deadline_seconds: Longest wait for one round's replies.
+        patience_seconds: Longest wait, within one attempt, for banks that are away, closed by their schedule, or have
+            not approved the plan yet; nobody is waited for once the quorum is there.
+        stragglers: What becomes of an update that comes after its round: `drop`, or `fold` it into the next round in
+            place of the bank's own when there is none.
         baselines: What to compare with in the same run; `pooled` and `xgboost` exist in simulation only.
         evaluate_every: Rounds between looks at the validation rows; the first and last round always have one.
         alert_budget: Share of transactions that analysts can look at.
         training: This phase's training, where it differs from the consortium's.
+        max_update_norm: L2 norm above which a bank's gate takes an update for a fault and keeps it.
     """
 
     name: Name
@@ -362,6 +364,8 @@ class PhaseConfig(Frozen):
     quorum: float = Field(default=0.7, gt=0, le=1)
     attempts: int = Field(default=3, ge=1, le=100)
     deadline_seconds: float = Field(default=300, gt=0)
+    patience_seconds: float = Field(default=3600, ge=0)
+    stragglers: Literal["drop", "fold"] = "drop"
     strategy: StrategyConfig = StrategyConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     codec: CodecConfig = CodecConfig()
@@ -369,6 +373,7 @@ class PhaseConfig(Frozen):
     baselines: tuple[Literal["alone", "pooled", "xgboost"], ...] = ("alone", "pooled", "xgboost")
     evaluate_every: int = Field(default=1, ge=1)
     alert_budget: float = Field(default=0.005, gt=0, lt=1)
+    max_update_norm: float = Field(default=10_000.0, gt=0)
 
     @model_validator(mode="after")
     def _private_phases_weigh_by_constants(self) -> Self:
@@ -401,6 +406,7 @@ class FraudflConfig(Frozen):
     training: TrainingConfig = TrainingConfig()
     split: SplitConfig
     mlflow: MlflowConfig = MlflowConfig()
+    coordinator: CoordinatorConfig = CoordinatorConfig()
     phases: tuple[PhaseConfig, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -1,15 +1,18 @@
-"""The consortium's YAML file: read, checked, and every error told with its line and key path."""
+"""YAML files as frozen models: read, checked, and every error told with its line and key path."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
-from fraudfl.config import FraudflConfig
+from fraudfl.config import FraudflConfig, Frozen
 from fraudfl.errors import ConfigError
+
+Model = TypeVar("Model", bound=Frozen)
 
 _EXPECTED = {
     "missing": "this key is required",
@@ -37,7 +40,7 @@ _NoDuplicates.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 
 def load_config(path: Path, data: str | None = None) -> FraudflConfig:
-    """Read and check one file.
+    """Read and check a consortium's file.
 
     Args:
         path: The YAML file.
@@ -46,27 +49,49 @@ def load_config(path: Path, data: str | None = None) -> FraudflConfig:
     Raises:
         ConfigError: naming file, line and key path of everything that is wrong.
     """
+    return load_yaml(path, FraudflConfig, lambda facts: _set_data(facts, data))
+
+
+def load_yaml(path: Path, model: type[Model], prepare: Callable[[dict[str, Any]], None] | None = None) -> Model:
+    """Read one file into a frozen model.
+
+    Args:
+        path: The YAML file: a mapping of the model's fields.
+        model: What it must be.
+        prepare: May change what was read, before it is checked.
+
+    Raises:
+        ConfigError: naming file, line and key path of everything that is wrong.
+    """
+    facts, root = _parse(path)
+    if not isinstance(facts, dict):
+        raise ConfigError(f"{path}: expected {_sections(model)}, found {type(facts).__name__}")
+    if prepare is not None:
+        prepare(facts)
+    try:
+        return model.model_validate(facts)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(path, root, problem) for problem in _causes(error))) from error
+
+
+def _parse(path: Path) -> tuple[Any, yaml.Node | None]:
+    """What the file says, and where."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}). Give the path of a YAML file.") from error
     try:
-        facts = yaml.load(text, Loader=_NoDuplicates)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        return yaml.load(text, Loader=_NoDuplicates), yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}, line {line}: not valid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: looks like a date and is none, such as 2025-13-01
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(facts, dict):
-        raise ConfigError(
-            f"{path}: expected sections such as `consortium:` and `phases:`, found {type(facts).__name__}"
-        )
-    _set_data(facts, data)
-    try:
-        return FraudflConfig.model_validate(facts)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(path, root, problem) for problem in _causes(error))) from error
+
+
+def _sections(model: type[Frozen]) -> str:
+    fields = list(model.model_fields)
+    return "sections such as " + " and ".join(f"`{name}:`" for name in dict.fromkeys((fields[0], fields[-1])))
 
 
 def _set_data(facts: dict[str, Any], data: str | None) -> None:

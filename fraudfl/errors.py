@@ -10,7 +10,10 @@
     ├── TrainingError
     │   └── NonFiniteError     a loss, gradient or weight is not finite
     ├── PrivacyError           a budget cannot be met, or would be passed
+    ├── TrustError             a key, certificate, signature or roster is missing, wrong or out of date
     ├── ReleaseRefused         the gate said no; nothing left the bank
+    │   ├── NotApproved        nobody at the bank has approved the plan yet, or it was rejected or revoked
+    │   └── NotNow             the bank's schedule is closed; it says from when on it is open
     ├── RoundError
     │   └── QuorumError        too few banks answered in time
     ├── CheckpointError        a checkpoint or a workspace cannot be used
@@ -63,6 +66,27 @@ class PrivacyError(FraudflError):
 
 class ReleaseRefused(FraudflError):  # noqa: N818 - a refusal is the gate's answer, not a fault
     """The gate said no; nothing left the bank."""
+
+
+class NotApproved(ReleaseRefused):
+    """The bank has not approved the plan, or has taken its approval back."""
+
+
+class NotNow(ReleaseRefused):
+    """The bank's schedule is closed.
+
+    Attributes:
+        opens_at: When it opens, as ISO 8601 with offset; empty when nobody knows.
+    """
+
+    def __init__(self, message: str, opens_at: str = "") -> None:
+        """Say why, and from when on."""
+        super().__init__(message)
+        self.opens_at = opens_at
+
+
+class TrustError(FraudflError):
+    """A key, certificate, signature or roster is missing, wrong or out of date."""
 
 
 class RoundError(FraudflError):

@@ -19,10 +19,10 @@ from fraudfl.config import FeaturesConfig, SplitConfig
 from fraudfl.data.schema import BOOKKEEPING, Contract
 from fraudfl.data.split import split_rows
 from fraudfl.errors import SourceError
-from fraudfl.features.declaration import declare
+from fraudfl.features.apart import compute_apart
+from fraudfl.features.declaration import Feature, declare
 from fraudfl.features.encoder import Encoder
 from fraudfl.features.sketch import EncoderSpec, Sketch, sketch_table
-from fraudfl.features.windows import compute_features
 
 PARTS = ("train", "validation", "test")
 
@@ -45,9 +45,17 @@ class Rows:
 class BankFolder:
     """One bank's folder. Nothing here talks to a network."""
 
-    def __init__(self, path: Path) -> None:
-        """Open an existing folder; raises SourceError when it is not a bank's."""
+    def __init__(self, path: Path, *, apart: bool = False) -> None:
+        """Open an existing folder.
+
+        Args:
+            apart: Compute features in a process of their own, so that this one never holds DuckDB.
+
+        Raises:
+            SourceError: when it is not a bank's.
+        """
         self.path = path
+        self._apart = apart
         facts_file = path / "bank.json"
         try:
             facts = json.loads(facts_file.read_text())
@@ -62,6 +70,11 @@ class BankFolder:
     def create(cls, path: Path, bank: str, table: pa.Table, contract: Contract) -> BankFolder:
         """Make a bank's folder from its rows (contract and bookkeeping columns, sorted by time)."""
         path.mkdir(parents=True)
+        return cls.fill(path, bank, table, contract)
+
+    @classmethod
+    def fill(cls, path: Path, bank: str, table: pa.Table, contract: Contract) -> BankFolder:
+        """Put rows into an existing folder, in place of those that were there."""
         kept = [name for name in (*contract.columns, *BOOKKEEPING) if name in table.column_names and name != "bank"]
         write_whole(
             path / "transactions.parquet", lambda part: pq.write_table(table.select(kept), part, compression="zstd")
@@ -95,13 +108,18 @@ class BankFolder:
         cached = self.path / "cache" / f"features-{_digest(facts)}.parquet"
         if not cached.exists():
             cached.parent.mkdir(exist_ok=True)
-            write_whole(
-                cached,
-                lambda part: compute_features(
-                    self.transactions, declared, part, contract=self.contract, temp_directory=cached.parent
-                ),
-            )
+            write_whole(cached, lambda part: self._compute(declared, part))
         return pq.read_table(cached)
+
+    def _compute(self, declared: tuple[Feature, ...], destination: Path) -> None:
+        if self._apart:
+            compute_apart(self.transactions, declared, destination, self.contract)
+            return
+        # Imported on use: a process that computes apart never needs DuckDB.
+        from fraudfl.features.windows import compute_features
+
+        folder = destination.parent
+        compute_features(self.transactions, declared, destination, contract=self.contract, temp_directory=folder)
 
     def sketch(self, features: FeaturesConfig, split: SplitConfig, spec: EncoderSpec) -> Sketch:
         """Histograms of the training rows over the plan's public bins."""

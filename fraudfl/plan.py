@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Self
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from fraudfl.config import (
     CodecConfig,
@@ -66,7 +66,21 @@ class Plan(Frozen):
     evaluate_every: int
     alert_budget: float
     alone: bool
+    max_update_norm: float
     releases: dict[str, tuple[ReleaseRule, ...]]
+
+    @model_validator(mode="after")
+    def _lists_all_that_leaves(self) -> Self:
+        """A bank approves what the list says, so that the list must follow from what the plan does."""
+        wanted = _releases(
+            private=self.private,
+            prior_released=self.training.prior == "released",
+            counts=self.strategy.weighting == "examples",
+            alone=self.alone,
+        )
+        if self.releases != wanted:
+            raise ValueError("`releases` is not the list of what this plan releases")
+        return self
 
     def canonical_json(self) -> bytes:
         """The plan's one spelling: sorted keys, no spaces, UTF-8."""
@@ -143,7 +157,13 @@ def make_plan(config: FraudflConfig, phase: PhaseConfig, contract: Contract) -> 
         evaluate_every=phase.evaluate_every,
         alert_budget=phase.alert_budget,
         alone="alone" in phase.baselines,
-        releases=_releases(phase, training),
+        max_update_norm=phase.max_update_norm,
+        releases=_releases(
+            private=private,
+            prior_released=training.prior == "released",
+            counts=phase.strategy.weighting == "examples",
+            alone="alone" in phase.baselines,
+        ),
     )
 
 
@@ -180,23 +200,18 @@ def _noise_multiplier(phase: PhaseConfig) -> float:
     return _mechanism(privacy, 1.0, steps).calibrate(budget, privacy.delta).noise_multiplier
 
 
-def _releases(phase: PhaseConfig, training: TrainingConfig) -> dict[str, tuple[ReleaseRule, ...]]:
-    private = phase.privacy.mode != "none"
+def _releases(*, private: bool, prior_released: bool, counts: bool, alone: bool) -> dict[str, tuple[ReleaseRule, ...]]:
     rules: dict[str, list[ReleaseRule]] = {
         "join": [],
         "sketch": [ReleaseRule(content="encoder sketches", covered=False)],
         "train": [ReleaseRule(content="model updates", covered=private)],
         "evaluate": [ReleaseRule(content="score histograms", covered=False)],
     }
-    if training.prior == "released":
+    if prior_released:
         rules["sketch"].append(ReleaseRule(content="label counts", covered=False))
     if not private:
-        for content in ("training loss", "score histograms", *_counts(phase)):
-            rules["train"].append(ReleaseRule(content=content, covered=False))
-    if "alone" in phase.baselines:
+        in_the_open = ["training loss", "score histograms", *(["example counts"] if counts else [])]
+        rules["train"] += [ReleaseRule(content=content, covered=False) for content in in_the_open]
+    if alone:
         rules["alone"] = [ReleaseRule(content="score histograms of the model trained alone", covered=False)]
     return {kind: tuple(entries) for kind, entries in rules.items()}
-
-
-def _counts(phase: PhaseConfig) -> tuple[str, ...]:
-    return ("example counts",) if phase.strategy.weighting == "examples" else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from fraudfl.transfer.savings import RawSizes
 
+Refused = Literal["refused", "not-approved", "not-now", "away", "silent"]
+REFUSED: tuple[Refused, ...] = ("refused", "not-approved", "not-now", "away", "silent")
+"""Why there is no reply: a no for good; a no until somebody approves, a schedule opens or the bank is back; no word."""
 Kind = Literal["join", "sketch", "train", "evaluate", "alone"]
 KINDS: tuple[Kind, ...] = ("join", "sketch", "train", "evaluate", "alone")
 Scalar = int | float | str
@@ -32,6 +35,8 @@ class Request:
         attempt: 1-based; another attempt is a new release.
         cohort: Digest (hex) of the banks asked together.
         acknowledged: Highest round whose replies the coordinator has stored for good.
+        seen, seen_hash: Number and hash (hex) of the highest entry of this bank's ledger that the coordinator has seen
+            in a reply: a ledger restored from an older copy may reach the number again, with another entry under it.
         values: Small named scalars.
         payloads: Named bytes (a plan, an encoder, a model delta).
     """
@@ -43,6 +48,8 @@ class Request:
     attempt: int
     cohort: str
     acknowledged: int = 0
+    seen: int = 0
+    seen_hash: str = ""
     values: Mapping[str, Scalar] = field(default_factory=dict)
     payloads: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -54,13 +61,33 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What one bank released in answer to one request."""
+    """What one bank released in answer to one request.
+
+    Attributes:
+        entry, entry_hash: Number and hash (hex) of the release in the bank's ledger.
+    """
 
     bank: str
     kind: Kind
     key: str
+    entry: int = 0
+    entry_hash: str = ""
     values: Mapping[str, Scalar] = field(default_factory=dict)
     payloads: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why a bank sends nothing.
+
+    Attributes:
+        opens_at: When its schedule opens (ISO 8601 with offset); empty when that is not the reason, or not known.
+    """
+
+    bank: str
+    reason: str
+    code: Refused = "refused"
+    opens_at: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +95,15 @@ class Answer:
     """What came of asking one bank: a reply, or the reason why there is none.
 
     Attributes:
+        code, opens_at: As in `Refusal`, where there is no reply.
         bytes_down, bytes_up: Serialised sizes of the request and of what came back.
     """
 
     bank: str
     reply: Reply | None
     reason: str = ""
+    code: Refused = "refused"
+    opens_at: str = ""
     bytes_down: int = 0
     bytes_up: int = 0
 
@@ -96,6 +126,14 @@ class Fleet(Protocol):
             requests: Bank id to request.
             deadline: Seconds to wait; banks silent by then are answered for, with the reason.
         """
+        ...
+
+    def late(self) -> Sequence[tuple[Request, Answer]]:
+        """Earlier questions whose answers came after their deadline, each once."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass."""
         ...
 
 

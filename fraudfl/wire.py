@@ -11,7 +11,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from fraudfl.errors import WireError
-from fraudfl.protocols import INSTANCE, KINDS, Kind, Reply, Request, Scalar
+from fraudfl.protocols import INSTANCE, KINDS, REFUSED, Kind, Refusal, Refused, Reply, Request, Scalar
 from fraudfl.transfer.squeeze import expand, squeeze
 
 RECORD = "fraudfl"
@@ -32,6 +32,8 @@ def request_to_record(request: Request) -> RecordDict:
         "attempt": request.attempt,
         "cohort": bytes.fromhex(request.cohort),
         "ack": request.acknowledged,
+        "seen": request.seen,
+        "seen-hash": bytes.fromhex(request.seen_hash),
     }
     return _record(fields, dict(request.values), dict(request.payloads))
 
@@ -47,6 +49,8 @@ def request_from_record(record: RecordDict) -> Request:
         attempt=_count(fields, "attempt"),
         cohort=_bytes(fields, "cohort", 32).hex(),
         acknowledged=_count(fields, "ack"),
+        seen=_count(fields, "seen"),
+        seen_hash=_hash(fields, "seen-hash"),
         values=_values(fields),
         payloads=_payloads(fields),
     )
@@ -55,6 +59,7 @@ def request_from_record(record: RecordDict) -> Request:
 def reply_to_record(reply: Reply) -> RecordDict:
     """One reply as a Flower record."""
     fields: dict[str, Any] = {"wire": WIRE_VERSION, "kind": reply.kind, "bank": reply.bank, "key": reply.key}
+    fields |= {"entry": reply.entry, "entry-hash": bytes.fromhex(reply.entry_hash)}
     return _record(fields, dict(reply.values), dict(reply.payloads))
 
 
@@ -65,22 +70,33 @@ def reply_from_record(record: RecordDict) -> Reply:
         bank=_text(fields, "bank", 128),
         kind=_kind(fields),
         key=_text(fields, "key", 512),
+        entry=_count(fields, "entry"),
+        entry_hash=_hash(fields, "entry-hash"),
         values=_values(fields),
         payloads=_payloads(fields),
     )
 
 
-def refusal_to_record(bank: str, reason: str) -> RecordDict:
+def refusal_to_record(refusal: Refusal) -> RecordDict:
     """Why a bank sends nothing, as a Flower record."""
-    return _record({"wire": WIRE_VERSION, "kind": "refusal", "bank": bank, "reason": reason[:1000]}, {}, {})
+    fields = {"wire": WIRE_VERSION, "kind": "refusal", "bank": refusal.bank, "reason": refusal.reason[:1000]}
+    return _record({**fields, "code": refusal.code, "opens": refusal.opens_at}, {}, {})
 
 
-def refusal_from_record(record: RecordDict) -> tuple[str, str] | None:
-    """(bank, reason) when the record is a refusal, else None."""
+def refusal_from_record(record: RecordDict) -> Refusal | None:
+    """The refusal in a record, or None when the record is something else."""
     fields = _fields(record)
     if fields.get("kind") != "refusal":
         return None
-    return _text(fields, "bank", 128), _text(fields, "reason", 1000)
+    code = fields.get("code")
+    if code not in REFUSED:
+        raise WireError(f"field 'code' is {code!r}, expected one of {', '.join(REFUSED)}")
+    return Refusal(
+        bank=_text(fields, "bank", 128),
+        reason=_text(fields, "reason", 1000),
+        code=cast(Refused, code),
+        opens_at=_text(fields, "opens", 64),
+    )
 
 
 def hello_to_record() -> RecordDict:
@@ -150,6 +166,11 @@ def _bytes(fields: dict[str, Any], name: str, size: int) -> bytes:
     if not isinstance(value, bytes) or len(value) != size:
         raise WireError(f"field {name!r} must be {size} bytes")
     return value
+
+
+def _hash(fields: dict[str, Any], name: str) -> str:
+    """A hash in hex; empty where there is nothing yet that it would be of."""
+    return "" if fields.get(name) == b"" else _bytes(fields, name, 32).hex()
 
 
 def _count(fields: dict[str, Any], name: str) -> int:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from fraudfl.errors import FraudflError, QuorumError, WireError
 from fraudfl.protocols import Answer, Kind, Reply, Request, Scalar
 from pipelines.world import Phase
+
+# What a bank that sends nothing now may yet send, with nobody's help but time's or its own people's.
+_LATER = frozenset({"not-approved", "not-now", "away"})
+_LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ def ask(
     for attempt in range(phase.world.checkpoints.attempt(kind, round_number), phase.plan.attempts + 1):
         phase.world.checkpoints.note_attempt(kind, round_number, attempt)
         restart()
-        heard = _one_attempt(phase, _addresses(phase, kind, round_number, attempt, enclose), take)
+        heard = _one_attempt(phase, _addresses(phase, kind, round_number, attempt, enclose), take, needed)
         if len(heard) >= needed:
             phase.state.took_part |= heard
             return heard
@@ -67,6 +73,7 @@ def _addresses(
     requests = {}
     for bank in banks:
         enclosed = enclose(bank)
+        seen, seen_hash = phase.state.seen.get(bank, (0, ""))
         # A bank that was away when the others took the plan, or lost it, is offered it again.
         offer = {} if bank in phase.state.joined or kind == "join" else {"plan": phase.plan.canonical_json()}
         requests[bank] = Request(
@@ -77,27 +84,94 @@ def _addresses(
             attempt=attempt,
             cohort=cohort,
             acknowledged=phase.state.round,
+            seen=seen,
+            seen_hash=seen_hash,
             values=enclosed.values,
             payloads={**offer, **enclosed.payloads},
         )
     return requests
 
 
-def _one_attempt(phase: Phase, requests: Mapping[str, Request], take: Callable[[Reply], None]) -> set[str]:
-    heard = set()
+def late_replies(phase: Phase) -> list[tuple[Request, Reply]]:
+    """Replies that came after their deadline: counted, told, and checked like any other."""
+    replies = []
+    for request, answer in phase.world.fleet.late():
+        phase.state.meter.add(answer.bank, request.round, "up", request.kind, answer.bytes_up)
+        try:
+            reply = _checked(answer, request)
+        except FraudflError:
+            continue
+        replies.append((request, reply))
+        phase.state.late += 1
+        _saw(phase, reply)
+        phase.world.progress.event("late", bank=answer.bank, kind=request.kind, round=request.round)
+    return replies
+
+
+def _one_attempt(phase: Phase, requests: Mapping[str, Request], take: Callable[[Reply], None], needed: int) -> set[str]:
+    """Ask; then ask those again that could not answer yet, until the quorum is there or the patience is over.
+
+    They get the same request: nothing of theirs has left, so it is the same attempt.
+    """
+    heard: set[str] = set()
+    ends = time.monotonic() + phase.terms.patience
+    asked = requests
+    while True:
+        not_yet = _one_question(phase, asked, take, heard)
+        left = ends - time.monotonic()
+        if not not_yet or len(heard) >= needed or left <= 0:
+            break
+        phase.world.progress.event("waiting", banks={bank: answer.reason for bank, answer in not_yet.items()})
+        phase.world.fleet.pause(min(left, _pause(not_yet.values())))
+        asked = {bank: requests[bank] for bank in not_yet}
+    for bank, answer in not_yet.items():
+        _leave_out(phase, bank, requests[bank].round, answer.reason)
+    return heard
+
+
+def _one_question(
+    phase: Phase, requests: Mapping[str, Request], take: Callable[[Reply], None], heard: set[str]
+) -> dict[str, Answer]:
+    """Returns the answers of banks that may answer later."""
+    not_yet = {}
     for answer in phase.world.fleet.ask(requests, deadline=phase.terms.deadline):
         request = requests[answer.bank]
         phase.state.meter.add(answer.bank, request.round, "down", request.kind, answer.bytes_down)
         phase.state.meter.add(answer.bank, request.round, "up", request.kind, answer.bytes_up)
+        if answer.reply is None and answer.code in _LATER:
+            not_yet[answer.bank] = answer
+            continue
         try:
-            take(_checked(answer, request))
+            reply = _checked(answer, request)
+            take(reply)
         except FraudflError as error:
             _leave_out(phase, answer.bank, request.round, str(error))
             continue
         heard.add(answer.bank)
         phase.state.joined.add(answer.bank)
+        _saw(phase, reply)
         phase.world.progress.event("heard", kind=request.kind, round=request.round, bank=answer.bank, of=len(requests))
-    return heard
+    return not_yet
+
+
+def _saw(phase: Phase, reply: Reply) -> None:
+    """Remember how far this bank's ledger goes: one that is restored from an older copy is found out by it."""
+    if reply.entry > phase.state.seen.get(reply.bank, (0, ""))[0]:
+        phase.state.seen[reply.bank] = (reply.entry, reply.entry_hash)
+
+
+def _pause(answers: Iterable[Answer]) -> float:
+    """Until the first schedule opens; where somebody must come or approve, not long."""
+    return min(_seconds_until(answer.opens_at) if answer.opens_at else _LOOK_SECONDS for answer in answers)
+
+
+def _seconds_until(moment: str) -> float:
+    try:
+        opens = datetime.fromisoformat(moment)
+        return max(_LOOK_SECONDS, (opens - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        # A time that cannot be read, or has no offset, is no reason to stop.
+        return _LOOK_SECONDS
 
 
 def _checked(answer: Answer, request: Request) -> Reply:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fraudfl.metrics.exact import Figures
+from fraudfl.metrics.figures import Figures
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.protocols import Kind, Reply
 from pipelines.asking import Enclosed, ask

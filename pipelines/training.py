@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fraudfl.errors import NonFiniteError, WireError
+from fraudfl.errors import FraudflError, NonFiniteError, WireError
 from fraudfl.features.encoder import Encoder
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.models.mlp import Layout, build_model, layout
 from fraudfl.plan import Plan
-from fraudfl.protocols import Reply, Scalar
+from fraudfl.protocols import Reply, Scalar, Vector
 from fraudfl.transfer.codec import decode, encode
 from fraudfl.transfer.model import derived_seed, vector_digest
 from fraudfl.transfer.pack import unpack_counts
-from pipelines.asking import Enclosed, ask, payload
+from pipelines.asking import Enclosed, ask, late_replies, payload
 from pipelines.world import Phase, State
 
 
@@ -91,11 +91,8 @@ def _collect(phase: Phase, number: int, shape: Layout) -> _Collected:
         phase.world.aggregator.start(number, phase.state.model)
 
     def take(reply: Reply) -> None:
-        update = decode(payload(reply, "update"), shape, expected=phase.plan.codec.up)
-        if not np.isfinite(update).all():
-            raise NonFiniteError("the update holds numbers that are not finite")
+        update, weight = _update(phase, reply, shape), _weight(phase, reply)
         scores = _histogram(phase, reply)
-        weight = _number(reply, "examples") if phase.plan.strategy.weighting == "examples" else 1.0
         losses = [_number(reply, "loss")] if "loss" in reply.values else []
         # Nothing of a reply is used before all of it was read.
         phase.world.aggregator.add(reply.bank, update, weight)
@@ -108,7 +105,36 @@ def _collect(phase: Phase, number: int, shape: Layout) -> _Collected:
         return Enclosed({**model.values, **({"look": 1} if look else {})}, model.payloads)
 
     collected.banks = ask(phase, "train", number, enclose, take, restart)
+    _fold_late(phase, number, shape, collected)
     return collected
+
+
+def _fold_late(phase: Phase, number: int, shape: Layout, collected: _Collected) -> None:
+    """Let a bank's update of the round before stand for the one that did not come, where the terms say so."""
+    # One update for each bank, however many of its attempts came late.
+    fresh = {
+        reply.bank: reply
+        for request, reply in late_replies(phase)
+        if request.kind == "train" and request.round == number - 1 and reply.bank not in collected.banks
+    }
+    for bank, reply in sorted(fresh.items()) if phase.terms.fold_late else ():
+        try:
+            phase.world.aggregator.add(bank, _update(phase, reply, shape), _weight(phase, reply))
+        except FraudflError as error:
+            phase.world.progress.event("dropped", bank=bank, round=number - 1, reason=str(error))
+            continue
+        phase.world.progress.event("folded", bank=bank, round=number - 1, into=number)
+
+
+def _update(phase: Phase, reply: Reply, shape: Layout) -> Vector:
+    update = decode(payload(reply, "update"), shape, expected=phase.plan.codec.up)
+    if not np.isfinite(update).all():
+        raise NonFiniteError("the update holds numbers that are not finite")
+    return update
+
+
+def _weight(phase: Phase, reply: Reply) -> float:
+    return _number(reply, "examples") if phase.plan.strategy.weighting == "examples" else 1.0
 
 
 def _number(reply: Reply, name: str) -> float:

@@ -34,12 +34,16 @@ class Terms:
     Attributes:
         instance: Names this phase instance; a resumed phase keeps it.
         quorum: Share of the asked banks that must answer.
-        deadline: Seconds to wait for one attempt's replies.
+        deadline: Seconds to wait for the replies to one question.
+        patience: Seconds to wait for banks that cannot answer yet, while the quorum is not there.
+        fold_late: Whether an update that comes a round too late takes the place of one that does not come.
     """
 
     instance: str
     quorum: float
     deadline: float
+    patience: float = 0.0
+    fold_late: bool = False
 
 
 @dataclass
@@ -52,6 +56,8 @@ class State:
         delta: The encoded step from the model before to `model`.
         held: Bank to the model version it holds.
         joined: Banks that have the plan.
+        seen: Bank to number and hash of the highest entry of its ledger that came with a reply.
+        late: Updates that came after their round.
     """
 
     round: int = 0
@@ -62,6 +68,8 @@ class State:
     delta: bytes = b""
     held: dict[str, int] = field(default_factory=dict)
     joined: set[str] = field(default_factory=set)
+    seen: dict[str, tuple[int, str]] = field(default_factory=dict)
+    late: int = 0
     excluded: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
     took_part: set[str] = field(default_factory=set)
@@ -77,6 +85,8 @@ class State:
             "prior": self.prior,
             "held": self.held,
             "joined": sorted(self.joined),
+            "seen": self.seen,
+            "late": self.late,
             "excluded": self.excluded,
             "history": self.history,
             "took_part": sorted(self.took_part),
@@ -98,6 +108,8 @@ class State:
             delta=bytes(arrays["delta"]),
             held=dict(facts["held"]),
             joined=set(facts["joined"]),
+            seen={bank: (int(entry), str(digest)) for bank, (entry, digest) in facts["seen"].items()},
+            late=int(facts["late"]),
             excluded=list(facts["excluded"]),
             history=list(facts["history"]),
             took_part=set(facts["took_part"]),

@@ -13,8 +13,17 @@ from fraudfl.config import FraudflConfig
 from fraudfl.data.dataset import load_dataset
 from fraudfl.data.partition import assign_banks
 from fraudfl.data.split import require_rows
-from fraudfl.folder import BankFolder
+from fraudfl.folder import BankFolder, write_bytes
+from fraudfl.trust.keys import make_key, public_text
 from server.workspace import Workspace
+
+_TRUSTING_POLICY = """\
+# A bank that is simulated on this machine approves every plan. A real bank writes its own rules: see docs/policy.md.
+approve:
+  automatic: true
+  modes: [none, local, distributed]
+uncovered: ["*"]
+"""
 
 
 def create_banks(
@@ -39,6 +48,15 @@ def create_banks(
     for code, bank in enumerate(ids):
         rows = dataset.table.take(pa.array(np.flatnonzero(codes == code)))
         BankFolder.create(making / bank, str(bank), rows, dataset.contract)
+        _make_trusting(making / bank)
     shutil.rmtree(workspace.banks, ignore_errors=True)
     making.rename(workspace.banks)
     return [str(bank) for bank in ids]
+
+
+def _make_trusting(bank: Path) -> None:
+    """Give a simulated bank the policy and the key that a real one has."""
+    (bank / "policy.yaml").write_text(_TRUSTING_POLICY)
+    (bank / "keys").mkdir(mode=0o700)
+    key = make_key(bank / "keys" / "bank.key")
+    write_bytes(bank / "keys" / "bank.pub", (public_text(key) + "\n").encode())

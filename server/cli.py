@@ -10,8 +10,6 @@ import traceback
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -21,12 +19,9 @@ from fraudfl.config_file import load_config
 from fraudfl.data.dataset import contract_of
 from fraudfl.errors import ConfigError, FraudflError
 from fraudfl.folder import write_whole
-from fraudfl.models.bundle import Bundle
-from fraudfl.models.scoring import score_file
 from fraudfl.plan import Plan, make_plan
-from server.banks import create_banks
-from server.simulation import Simulation, View
-from server.view import JsonView, QuietView, RichView
+from server.pki_cli import bank_app, pki_app
+from server.serve_cli import phase_app, serve
 from server.workspace import Workspace
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -41,6 +36,10 @@ config_app = typer.Typer(help="Check and show a consortium's configuration.", no
 banks_app = typer.Typer(help="Make banks' folders.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(banks_app, name="banks")
+app.add_typer(phase_app, name="phase")
+app.add_typer(pki_app, name="pki")
+app.add_typer(bank_app, name="bank")
+app.command()(serve)
 
 ConfigFile = Annotated[Path, typer.Argument(help="The consortium's YAML file.", metavar="CONFIG", show_default=False)]
 WorkspaceDir = Annotated[Path, typer.Option("--workspace", "-w", help="Folder for everything that the run leaves.")]
@@ -48,8 +47,8 @@ DataPath = Annotated[
     str | None, typer.Option("--data", help="Where the data set is, as NAME:PATH.", show_default=False)
 ]
 
-_out = Console()
-_errors = Console(stderr=True)
+_out = Console(emoji=False)
+_errors = Console(stderr=True, emoji=False)
 
 
 @app.callback()
@@ -69,6 +68,10 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print events and the summary as JSON lines.")] = False,
 ) -> None:
     """Run a consortium's phases on this machine, in Flower's simulation runtime."""
+    # Imported on use, here and below: what needs no torch answers at once.
+    from server.simulation import Simulation, View
+    from server.view import JsonView, QuietView, RichView
+
     loaded = load_config(config, data)
     view: View = QuietView() if quiet else JsonView() if as_json else RichView(_out)
     folder = Workspace(workspace)
@@ -102,6 +105,8 @@ def config_show(config: ConfigFile, data: DataPath = None) -> None:
 @banks_app.command("create")
 def banks_create(config: ConfigFile, workspace: WorkspaceDir = Path("work"), data: DataPath = None) -> None:
     """Split the configured data set into one folder per bank."""
+    from server.banks import create_banks
+
     loaded = load_config(config, data)
     folder = Workspace(workspace)
     with folder.locked():
@@ -122,6 +127,12 @@ def score(
     threshold: Annotated[str, typer.Option(help="What makes an alert: budget, balanced_accuracy or f1.")] = "budget",
 ) -> None:
     """Score transactions with a model bundle, after checking each of its digests."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from fraudfl.models.bundle import Bundle
+    from fraudfl.models.scoring import score_file
+
     scored = score_file(Bundle.load(bundle), transactions, threshold)
     write_whole(out, lambda part: pq.write_table(scored, part))
     alerts = int(pc.sum(scored["alert"]).as_py() or 0)

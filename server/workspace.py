@@ -72,21 +72,30 @@ class Workspace:
         kept = read_json(self.coordinator / "config.json")
         asked = config.model_dump(mode="json")
         if kept is None:
-            if self.path.exists() and any(self.path.iterdir()):
+            if not self._empty():
                 raise CheckpointError(f"{self.path}: not empty, and not a workspace; choose another --workspace")
-            self.coordinator.mkdir(parents=True)
+            self.coordinator.mkdir(parents=True, exist_ok=True)
             write_json(self.coordinator / "config.json", asked)
             return
         if not resume:
             raise CheckpointError(
                 f"{self.path}: holds an earlier run. Add --resume to go on with it, or choose another --workspace"
             )
+        # Where the coordinator listens is no part of what was agreed.
+        write_json(self.coordinator / "config.json", kept | {"coordinator": asked["coordinator"]})
+        kept, asked = kept | {"coordinator": {}}, asked | {"coordinator": {}}
         if kept != asked:
             changed = ", ".join(sorted(name for name in asked if asked[name] != kept.get(name)))
             raise CheckpointError(
                 f"{self.path}: was begun with another configuration (changed: {changed}). "
                 "Resume with the one it was begun with, or choose another --workspace"
             )
+
+    def _empty(self) -> bool:
+        """Whether nothing is here, or only the keys that are made before a coordinator starts."""
+        here = {*self.path.iterdir()} if self.path.exists() else set()
+        inside = {*self.coordinator.iterdir()} if self.coordinator.exists() else set()
+        return here <= {self.coordinator} and inside <= {self.coordinator / "pki"}
 
     def config(self) -> FraudflConfig:
         """The configuration that this workspace was begun with."""

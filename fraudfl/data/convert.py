@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -223,6 +222,9 @@ def _whole_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _parse_layout(column: pa.ChunkedArray, origin: Origin, name: str, layout: str) -> pa.ChunkedArray:
+    # Imported on use: few sources need it, and a bank's daemon never does.
+    import pandas as pd
+
     try:
         parsed = pd.to_datetime(pd.Series(column.to_pylist()), format=layout, errors="coerce", utc=True)
     except ValueError as error:

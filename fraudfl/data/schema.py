@@ -6,7 +6,6 @@ import logging
 from typing import Literal, Self
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import model_validator
@@ -155,7 +154,9 @@ def _refuse_duplicates(columns: dict[str, pa.ChunkedArray], origin: Origin) -> N
     codes = (
         ids.to_numpy() if pa.types.is_integer(ids.type) else ids.combine_chunks().dictionary_encode().indices.to_numpy()
     )
-    again = pd.Series(codes).duplicated().to_numpy()
+    again = np.zeros(len(codes), dtype=bool)
+    order = np.argsort(codes, kind="stable")
+    again[order[1:]] = codes[order[1:]] == codes[order[:-1]]
     if again.any():
         row = int(again.argmax())
         name, number = origin.locate(int(np.flatnonzero(codes == codes[row])[0]))

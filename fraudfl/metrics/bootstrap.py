@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fraudfl.errors import DataError
-from fraudfl.metrics.exact import FIGURES, FigureName, Figures, Labels, Logits, check_scores
+from fraudfl.metrics.figures import FIGURES, FigureName, Figures, Labels, Logits, check_scores
 
 Interval = tuple[float, float]
 Clusters = npt.NDArray[Any]

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from fraudfl.config import Frozen
 from fraudfl.errors import WireError
-from fraudfl.metrics.exact import Figures, Labels, Logits, check_scores
+from fraudfl.metrics.figures import Figures, Labels, Logits, check_scores
 
 Counts = npt.NDArray[np.int64]
 Curve = npt.NDArray[np.float64]

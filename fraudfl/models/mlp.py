@@ -129,9 +129,9 @@ def score_logits(model: nn.Module, features: npt.NDArray[np.float32]) -> FloatVe
 
 
 def _linear(inputs: int, outputs: int) -> nn.Module:
-    # Left unset, so that torch's global generator is not advanced.
-    layer: nn.Module = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
-    return layer
+    # So that torch's global generator is not advanced; `skip_init` would load 30 MB of its compiler.
+    with torch.random.fork_rng(devices=[]):
+        return nn.Linear(inputs, outputs)
 
 
 def _widths(config: ModelConfig, width: int) -> tuple[int, ...]:

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import dp_accounting
-
 from fraudfl.errors import PrivacyError
 from fraudfl.privacy.mechanisms import DpSgd, Mechanism, mechanism_from_dict
-from fraudfl.privacy.pld import event_epsilon
 
 
 def epsilon(events: Sequence[Mechanism], delta: float) -> float:
@@ -108,6 +105,11 @@ def _composed_epsilon(steps: tuple[tuple[tuple[float, float], int], ...], delta:
     """Compose (sampling rate, noise multiplier) with counts; a cap is asked for often, with the same spend."""
     if not steps:
         return 0.0
+    # Imported on use: see `DpSgd.dp_event`.
+    import dp_accounting
+
+    from fraudfl.privacy.pld import event_epsilon
+
     events = [
         DpSgd(sampling_rate=q, noise_multiplier=noise, clip_norm=1, steps=count, expected_batch=1).dp_event()
         for (q, noise), count in steps

@@ -1,135 +1,273 @@
-"""A bank's durable record of releases: what left, what it cost, and the reply's bytes until they are acknowledged."""
+"""A bank's ledger: an append-only chain of what was reserved, released, resent and refused, in one SQLite file."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS releases (
-    entry INTEGER PRIMARY KEY,
-    key TEXT NOT NULL UNIQUE,
-    plan_hash TEXT NOT NULL,
-    instance TEXT NOT NULL,
-    round INTEGER NOT NULL,
-    attempt INTEGER NOT NULL,
-    kind TEXT NOT NULL,
-    mechanism TEXT,
-    bytes INTEGER NOT NULL,
-    digest TEXT NOT NULL,
-    reply BLOB,
-    released_at TEXT NOT NULL
+from fraudfl.errors import PrivacyError, ReleaseRefused
+from fraudfl.privacy.ledger_chain import verify_chain, verify_lines
+from fraudfl.privacy.ledger_entry import (
+    COLUMNS,
+    Entry,
+    Event,
+    Release,
+    Row,
+    digest,
+    entry_from_row,
+    mechanism_from_text,
+    mechanism_text,
+    printable,
+    row_to_line,
+    stamp,
 )
-"""
+from fraudfl.privacy.ledger_store import SELECT, Store
+from fraudfl.privacy.ledger_totals import UNKNOWN, LedgerTotals, count
+
+__all__ = ["Entry", "Event", "Ledger", "LedgerTotals", "Release", "digest", "verify_lines"]
+
+_LONGEST_NOTE = 2000
+_LARGEST_ENTRY = 2**53
+_RELEASE = COLUMNS[2:9]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One release.
-
-    Attributes:
-        key: What makes a redelivery the same release.
-        mechanism: The serialised mechanism that paid for it, or None where nothing is promised.
-        size: Length of the reply in bytes.
-        digest: SHA-256 (hex) of the reply's bytes.
-        reply: The bytes, until the coordinator has acknowledged them.
-    """
-
-    key: str
-    plan_hash: str
-    instance: str
-    round: int
-    attempt: int
-    kind: str
-    mechanism: dict[str, Any] | None
-    size: int
-    digest: str
-    reply: bytes | None
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Ledger:
-    """One SQLite file in the bank's folder; each call is its own durable transaction."""
+    """One SQLite file in the bank's folder; each call is its own durable transaction.
 
-    def __init__(self, path: Path) -> None:
-        """Open the ledger, creating it when there is none."""
-        self._path = path
-        with self._open() as connection:
-            connection.execute(_SCHEMA)
+    A release is reserved before its work starts, and charged from then on. It is completed once, under the same key,
+    when its bytes exist; a reservation left open by a crash stays charged and may still be completed: nothing had left.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], datetime] = _utc_now) -> None:
+        """Open the ledger, creating it when there is none.
+
+        Args:
+            path: The file.
+            clock: Says the time of new entries, as an aware datetime.
+
+        Raises:
+            PrivacyError: if the file is no ledger of this version, lacks a guard, or its last entry was altered.
+        """
+        self._store = Store(path)
+        self._clock = clock
+
+    def reserve(self, release: Release) -> Entry:
+        """Charge a release before its work starts; the same facts again change nothing.
+
+        Raises:
+            ReleaseRefused: if the key was reserved with other facts, or left open before a restoration.
+        """
+        if not (release.key and release.plan_hash and release.kind):
+            raise ReleaseRefused(f"a release needs a key, a plan and a kind to be reserved; found {release}")
+        facts = release.facts()
+        with self._store.writing() as connection:
+            row = self._row(connection, release.key, "reserved")
+            if row is None:
+                return self._append(connection, "reserved", facts)
+            self._refuse_forgotten(connection, row)
+        found = dict(zip(COLUMNS, row, strict=True))
+        differing = [name for name, value in facts.items() if found[name] != value]
+        if differing:
+            name = differing[0]
+            raise ReleaseRefused(
+                f"key {release.key!r} was reserved in entry {row[0]} with {name} {found[name]!r}, now {facts[name]!r}; "
+                "another release needs another key"
+            )
+        return entry_from_row(row)
+
+    def release(self, key: str, data: bytes) -> Entry:
+        """Write down that the bytes of a reserved release exist, and keep them, before they leave.
+
+        Raises:
+            ReleaseRefused: if the key was not reserved, was released with other bytes, or was left open before a
+                restoration.
+        """
+        with self._store.writing() as connection:
+            reserved, released = self._row(connection, key, "reserved"), self._row(connection, key, "released")
+            if reserved is None:
+                raise ReleaseRefused(f"key {key!r} was not reserved; nothing is released without a reservation")
+            if released is None:
+                self._refuse_forgotten(connection, reserved)
+                facts = _facts(reserved) | {"bytes": len(data), "digest": digest(data)}
+                connection.execute("INSERT INTO replies (key, reply) VALUES (?, ?)", (key, data))
+                return self._append(connection, "released", facts)
+        entry = entry_from_row(released)
+        if entry.digest != digest(data):
+            raise ReleaseRefused(f"key {key!r} was released in entry {entry.entry} with other bytes; send those again")
+        return entry
 
     def find(self, key: str) -> Entry | None:
-        """The release made under this key, or None."""
-        with self._open() as connection:
-            row = connection.execute(f"SELECT {_COLUMNS} FROM releases WHERE key = ?", (key,)).fetchone()
-        return _entry(row) if row else None
+        """The `released` entry of this key, or else the `reserved` one, or None."""
+        with self._store.reading() as connection:
+            row = self._row(connection, key, "released") or self._row(connection, key, "reserved")
+        return None if row is None else entry_from_row(row)
 
-    def record(self, entry: Entry) -> None:
-        """Write a release down, durably, before it leaves. Raises sqlite3.IntegrityError when the key exists."""
-        mechanism = None if entry.mechanism is None else json.dumps(entry.mechanism, sort_keys=True)
-        values = (entry.key, entry.plan_hash, entry.instance, entry.round, entry.attempt, entry.kind, mechanism)
-        with self._open() as connection:
-            connection.execute(
-                "INSERT INTO releases (key, plan_hash, instance, round, attempt, kind, mechanism, bytes, digest, reply,"
-                " released_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*values, entry.size, entry.digest, entry.reply, datetime.now(UTC).isoformat(timespec="seconds")),
-            )
+    def kept(self, key: str) -> bytes | None:
+        """The bytes released under this key; None when nothing was, or they were acknowledged and dropped.
+
+        Raises:
+            ReleaseRefused: if they are not the bytes that were released.
+        """
+        with self._store.reading() as connection:
+            reply = connection.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
+            row = self._row(connection, key, "released")
+        if reply is None:
+            return None
+        if row is None or not isinstance(reply[0], bytes) or digest(reply[0]) != entry_from_row(row).digest:
+            raise ReleaseRefused(f"the kept reply of {key!r} was changed on disk; it is not sent")
+        return reply[0]
+
+    def resent(self, key: str) -> Entry:
+        """Write down that a release's bytes are sent once more, which costs no privacy."""
+        with self._store.writing() as connection:
+            row = self._row(connection, key, "released")
+            if row is None:
+                raise ReleaseRefused(f"key {key!r} was never released; there is nothing to send again")
+            released = entry_from_row(row)
+            return self._append(connection, "resent", _facts(row) | {"bytes": released.size, "digest": released.digest})
+
+    def refuse(self, release: Release, reason: str) -> Entry:
+        """Write down that a request was refused, and why; nothing is charged."""
+        with self._store.writing() as connection:
+            return self._append(connection, "refused", release.facts() | {"mechanism": None, "note": reason})
+
+    def note(self, text: str, plan_hash: str = "") -> Entry:
+        """Write down what else belongs into the record: approvals, changes of policy."""
+        with self._store.writing() as connection:
+            return self._append(connection, "noted", {"plan_hash": plan_hash, "note": text})
 
     def acknowledge(self, instance: str, round_number: int) -> None:
-        """Drop the bytes of replies that the coordinator has stored for good; the entries stay."""
-        with self._open() as connection:
+        """Drop the bytes of training replies that the coordinator has stored for good; the entries stay."""
+        with self._store.writing() as connection:
             connection.execute(
-                "UPDATE releases SET reply = NULL"
-                " WHERE instance = ? AND round <= ? AND kind = 'train' AND reply IS NOT NULL",
+                # Without the index named, SQLite may walk all training releases for each kept reply.
+                "DELETE FROM replies WHERE EXISTS (SELECT 1 FROM entries INDEXED BY entries_by_key"
+                " WHERE entries.key = replies.key AND event = 'released' AND instance = ? AND kind = 'train'"
+                " AND round <= ?)",
                 (instance, round_number),
             )
 
-    def mechanisms(self, plan_hash: str | None = None) -> list[dict[str, Any]]:
-        """Every mechanism released, in order; under one plan, whatever the instance, or in the bank's whole history."""
-        query = "SELECT mechanism FROM releases WHERE mechanism IS NOT NULL AND (? IS NULL OR plan_hash = ?)"
-        with self._open() as connection:
-            rows = connection.execute(f"{query} ORDER BY entry", (plan_hash, plan_hash)).fetchall()
-        return [json.loads(text) for (text,) in rows]
+    def mechanisms(self, plan_hash: str | None = None, since: datetime | None = None) -> list[dict[str, Any]]:
+        """Every mechanism charged, in order, once per release.
 
-    def entries(self) -> list[Entry]:
-        """All releases, in order."""
-        with self._open() as connection:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM releases ORDER BY entry").fetchall()
-        return [_entry(row) for row in rows]
+        Args:
+            plan_hash: Only what counts against this plan: its own charges, whatever the phase instance, and charges
+                put back after a restoration whose plan is not known.
+            since: Only what was charged at or after this time.
+        """
+        query, values = "SELECT mechanism FROM entries WHERE event IN ('reserved', 'restored')", []
+        if plan_hash is not None:
+            query, values = f"{query} AND plan_hash IN (?, '')", [plan_hash]
+        if since is not None:
+            query, values = f"{query} AND at >= ?", [*values, stamp(since)]
+        with self._store.reading() as connection:
+            rows = connection.execute(f"{query} AND mechanism IS NOT NULL ORDER BY entry", values).fetchall()
+        # Thousands of rounds share a few mechanisms: each is read once.
+        read = {text: mechanism_from_text(text) for text in {text for (text,) in rows}}
+        return [dict(read[text]) for (text,) in rows]
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=30)) as connection:
-            # FULL: a commit is on disk before it returns, so what left is never forgotten.
-            connection.execute("PRAGMA synchronous = FULL")
-            with connection:
-                yield connection
+    def totals(self, plan_hash: str, now: datetime, zone: tzinfo) -> LedgerTotals:
+        """What has been released: under this plan, on this day and in this month of `zone`, and in all."""
+        with self._store.reading() as connection:
+            return count(connection, plan_hash, now, zone)
+
+    def head(self) -> tuple[int, str]:
+        """Number and hash of the last entry, for the coordinator to remember; (0, 64 zeros) when there is none."""
+        with self._store.reading() as connection:
+            return self._store.head(connection)
+
+    def verify(self, known: tuple[int, str] | None = None) -> None:
+        """Check every entry from the first on, and the file's guards.
+
+        Args:
+            known: Number and hash of an entry that somebody else has seen, which must be there.
+
+        Raises:
+            PrivacyError: naming the first entry that was altered, is missing or is out of order.
+        """
+        verify_chain(self._store.rows(), known)
+        self._store.check()
+
+    def entries(self, since: int = 0) -> list[Entry]:
+        """Entries with numbers above `since`, in order."""
+        return [entry_from_row(row) for row in self._store.rows(since)]
+
+    def export_lines(self) -> Iterator[str]:
+        """The whole ledger as JSON lines, which `verify_lines` checks without the file."""
+        return map(row_to_line, self._store.rows())
+
+    def behind(self, seen_entry: int, seen_hash: str = "") -> bool:
+        """Whether somebody has seen an entry that this ledger lacks, so that it was restored from an older copy.
+
+        Args:
+            seen_entry: Highest entry number seen outside.
+            seen_hash: That entry's hash, where known: a copy that was written on since its restoration may have reached
+                the number again, with another entry under it.
+        """
+        with self._store.reading() as connection:
+            last, _ = self._store.head(connection)
+            if seen_entry > last:
+                return True
+            row = connection.execute("SELECT hash FROM entries WHERE entry = ?", (seen_entry,)).fetchone()
+        return bool(seen_hash and row and row[0] != seen_hash)
+
+    def restore(
+        self, seen_entry: int, charged: Sequence[dict[str, Any]], note: str, plan_hash: str = ""
+    ) -> list[Entry]:
+        """Put back what an old copy of the file has forgotten: its charges, and the numbers that were used.
+
+        Args:
+            seen_entry: Highest entry number seen outside; new entries are numbered above it.
+            charged: One mechanism per forgotten release. In doubt too many: they count as spent.
+            note: Who restores, from what, and how the charges are known.
+            plan_hash: The plan that is charged; when empty, every plan is.
+
+        Raises:
+            PrivacyError: if nothing was forgotten, or a charge cannot be written down.
+        """
+        if not 0 <= seen_entry < _LARGEST_ENTRY:
+            raise PrivacyError(f"entry {seen_entry} cannot have been seen; expected a number from 0 to 2^53")
+        charges = [{"mechanism": mechanism_text(mechanism), "kind": UNKNOWN} for mechanism in charged]
+        facts = {"plan_hash": plan_hash, "note": note}
+        with self._store.writing() as connection:
+            last, _ = self._store.head(connection)
+            if seen_entry <= last and not charges:
+                raise PrivacyError(f"the ledger ends at entry {last}, entry {seen_entry} was seen; nothing is missing")
+            return [
+                self._append(connection, "restored", facts | charge, above=seen_entry) for charge in charges or [{}]
+            ]
+
+    def _append(self, connection: sqlite3.Connection, event: Event, facts: dict[str, Any], above: int = 0) -> Entry:
+        note = printable(facts.get("note", ""))
+        if len(note) > _LONGEST_NOTE:
+            note = f"{note[: _LONGEST_NOTE - 1]}…"
+        return entry_from_row(
+            self._store.append(connection, self._clock(), facts | {"event": event, "note": note}, above)
+        )
+
+    def _refuse_forgotten(self, connection: sqlite3.Connection, reserved: Row) -> None:
+        """An old copy shows as open what was released after it was taken; that must not be released a second time."""
+        entry, key = reserved[0], reserved[COLUMNS.index("key")]
+        restored = "SELECT 1 FROM entries WHERE event = 'restored' AND entry > ?"
+        if self._row(connection, key, "released") is None and connection.execute(restored, (entry,)).fetchone():
+            raise ReleaseRefused(
+                f"key {key!r} was reserved in entry {entry}, before this ledger was restored; it may have left since. "
+                "Ask again as another attempt."
+            )
+
+    def _row(self, connection: sqlite3.Connection, key: str, event: Event) -> Row | None:
+        row: Row | None = connection.execute(f"{SELECT} WHERE key = ? AND event = ?", (key, event)).fetchone()
+        return row
 
 
-_COLUMNS = "key, plan_hash, instance, round, attempt, kind, mechanism, bytes, digest, reply"
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    key, plan_hash, instance, round_number, attempt, kind, mechanism, size, digest, reply = row
-    return Entry(
-        key=key,
-        plan_hash=plan_hash,
-        instance=instance,
-        round=round_number,
-        attempt=attempt,
-        kind=kind,
-        mechanism=None if mechanism is None else json.loads(mechanism),
-        size=size,
-        digest=digest,
-        reply=reply,
-    )
-
-
-def digest(data: bytes) -> str:
-    """SHA-256 (hex)."""
-    return hashlib.sha256(data).hexdigest()
+def _facts(row: Row) -> dict[str, Any]:
+    """What later entries of a release repeat; its mechanism is charged once, by the reservation alone."""
+    values = dict(zip(COLUMNS, row, strict=True))
+    return {name: values[name] for name in _RELEASE}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self
-
-import dp_accounting
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fraudfl.errors import PrivacyError
-from fraudfl.privacy.pld import least_noise
+
+if TYPE_CHECKING:
+    import dp_accounting
 
 Unit = Literal["transaction", "account"]
 
@@ -47,6 +47,9 @@ class DpSgd:
 
     def dp_event(self) -> dp_accounting.DpEvent:
         """Say the same in dp-accounting's words, for any accountant to compose."""
+        # Imported on use, here and below: it brings 60 MB of SciPy, and a bank without private plans never needs it.
+        import dp_accounting
+
         step = dp_accounting.PoissonSampledDpEvent(
             self.sampling_rate, dp_accounting.GaussianDpEvent(self.noise_multiplier)
         )
@@ -58,6 +61,8 @@ class DpSgd:
         Raises:
             PrivacyError: if that cannot be met.
         """
+        from fraudfl.privacy.pld import least_noise
+
         noise = least_noise(lambda value: replace(self, noise_multiplier=value).dp_event(), epsilon, delta)
         return replace(self, noise_multiplier=noise)
 

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fraudfl.config import TrainingConfig
 from fraudfl.errors import NonFiniteError, TrainingError
 from fraudfl.models.mlp import set_vector
 
@@ -102,13 +101,6 @@ class FlatModel:
                 "Lower `training.learning_rate`, or look for absurd values in the features"
             )
         return self.weights.numpy().astype(np.float32, copy=True)
-
-
-def build_optimizer(config: TrainingConfig, weights: torch.Tensor, learning_rate: float) -> torch.optim.Optimizer:
-    """Make a fresh optimiser: SGD, or Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
-    if config.optimizer == "sgd":
-        return torch.optim.SGD([weights], lr=learning_rate, weight_decay=config.weight_decay)
-    return torch.optim.AdamW([weights], lr=learning_rate, weight_decay=config.weight_decay)
 
 
 def row_losses(logits: torch.Tensor, labels: torch.Tensor, positive_weight: float) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.distributed.tensor  # Opacus' hooks name it, and import it by chance only.
 from opacus.grad_sample import GradSampleModuleFastGradientClipping
 from torch import nn
 
@@ -15,7 +16,8 @@ from fraudfl.errors import NonFiniteError, TrainingError
 from fraudfl.models.mlp import build_model
 from fraudfl.privacy.mechanisms import DpSgd
 from fraudfl.privacy.noise import NoiseSource
-from fraudfl.training.batches import FlatModel, LocalData, TrainedWeights, build_optimizer, row_losses
+from fraudfl.training.batches import FlatModel, LocalData, TrainedWeights, row_losses
+from fraudfl.training.optimisers import build_optimiser
 from fraudfl.training.proximal import add_proximal_gradient
 
 # Rows clipped at a time: keeps activations in the processor's cache and memory flat for large batches.
@@ -141,7 +143,7 @@ def train_dp(
     """
     flat = FlatModel(build_model(model_config, data.features.shape[1]), vector)
     start = flat.weights.clone()
-    optimizer = build_optimizer(config, flat.weights, learning_rate)
+    optimiser = build_optimiser(config, flat.weights, learning_rate)
     clipper = GhostClipper(flat.model, dp.clip_norm)
     features, labels = data.tensors()
     deviation = dp.noise_multiplier * dp.clip_norm * _ROUNDING_MARGIN
@@ -151,5 +153,5 @@ def train_dp(
         total += torch.from_numpy(deviation * noise.gaussian(total.numel()))
         flat.gradient.copy_(total / dp.expected_batch)
         add_proximal_gradient(flat.gradient, flat.weights, start, config.proximal_mu)
-        optimizer.step()
+        optimiser.step()
     return TrainedWeights(flat.vector(), None, dp.steps)

@@ -11,7 +11,8 @@ import torch
 from fraudfl.config import ModelConfig, TrainingConfig
 from fraudfl.errors import NonFiniteError, TrainingError
 from fraudfl.models.mlp import build_model
-from fraudfl.training.batches import FlatModel, LocalData, TrainedWeights, build_optimizer, row_losses, shuffled_batches
+from fraudfl.training.batches import FlatModel, LocalData, TrainedWeights, row_losses, shuffled_batches
+from fraudfl.training.optimisers import build_optimiser
 from fraudfl.training.proximal import add_proximal_gradient
 
 __all__ = ["LocalData", "TrainedWeights", "learning_rate_at", "train_plain"]
@@ -47,7 +48,7 @@ def train_plain(
         return TrainedWeights(flat.vector(), None, 0)
     flat.collect_gradients()
     start = flat.weights.clone()
-    optimizer = build_optimizer(config, flat.weights, learning_rate)
+    optimiser = build_optimiser(config, flat.weights, learning_rate)
     generator = torch.Generator().manual_seed(seed)
     features, labels = data.tensors()
     steps, loss = 0, math.nan
@@ -58,7 +59,7 @@ def train_plain(
             losses = row_losses(flat.model(features[rows]), labels[rows], config.positive_weight)
             losses.mean().backward()  # type: ignore[no-untyped-call]
             add_proximal_gradient(flat.gradient, flat.weights, start, config.proximal_mu)
-            optimizer.step()
+            optimiser.step()
             total += losses.detach().sum()
             steps += 1
         loss = _finite(float(total) / len(labels), steps)

@@ -14,10 +14,10 @@ from flwr.app.message import make_message
 from flwr.app.metadata import Metadata
 from memory_fleet import INSTANCE, make_banks, tiny_config
 
-from bank_nodes import client_app
+from bank_nodes import answering, client_app
 from fraudfl.data.simulate import GENERATED_CONTRACT
 from fraudfl.plan import Plan, make_plan
-from fraudfl.protocols import Kind, Request
+from fraudfl.protocols import Kind, Refusal, Request
 from fraudfl.wire import (
     bank_from_record,
     hello_to_record,
@@ -80,9 +80,10 @@ def test_a_question_is_answered_through_the_gate(workspace: Path) -> None:
 
 
 def test_a_refusal_says_which_error_and_why(workspace: Path) -> None:
-    assert refusal_from_record(ask(workspace, "sketch")) == (
-        "bank-01",
-        f"ReleaseRefused: plan {PLAN.hash[:12]} was never accepted here; join it first",
+    assert refusal_from_record(ask(workspace, "sketch")) == Refusal(
+        bank="bank-01",
+        reason=f"ReleaseRefused: plan {PLAN.hash[:12]} was never offered here; join it first",
+        code="refused",
     )
 
 
@@ -90,16 +91,16 @@ def test_a_malformed_message_is_refused_with_the_field_named(workspace: Path) ->
     content = RecordDict({"fraudfl": ConfigRecord({"wire": 1, "kind": "train", "plan": b"short"})})
     refusal = refusal_from_record(send(workspace, content))
     assert refusal is not None
-    assert refusal[1] == "WireError: field 'plan' must be 32 bytes"
+    assert refusal.reason == "WireError: field 'plan' must be 32 bytes"
 
 
 def test_an_unforeseen_errors_message_stays_at_the_bank(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyError(SECRET)
 
-    monkeypatch.setattr(client_app, "reply_to", fail)
+    monkeypatch.setattr(answering, "reply_to", fail)
     refusal = refusal_from_record(ask(workspace, "sketch"))
-    assert refusal == ("bank-01", "unforeseen KeyError; the bank's errors.log has the details")
+    assert refusal == Refusal(bank="bank-01", reason="unforeseen KeyError; the bank's errors.log has the details")
     assert SECRET in (workspace / "banks" / "bank-01" / "errors.log").read_text()
 
 
@@ -108,7 +109,8 @@ def test_what_is_wrong_with_a_banks_data_is_not_quoted_to_the_coordinator(worksp
     path = workspace / "banks" / "bank-01" / "transactions.parquet"
     path.write_bytes(b"PAR1" + SECRET.encode())
     refusal = refusal_from_record(ask(workspace, "sketch"))
-    assert refusal == ("bank-01", "SourceError in this bank's data; the bank's errors.log has the details")
+    reason = "SourceError in this bank's data; the bank's errors.log has the details"
+    assert refusal == Refusal(bank="bank-01", reason=reason)
 
 
 def test_a_column_that_went_missing_is_a_refusal_without_values(workspace: Path) -> None:
@@ -118,4 +120,4 @@ def test_a_column_that_went_missing_is_a_refusal_without_values(workspace: Path)
     pq.write_table(table.set_column(0, "transaction_id", pa.array([SECRET] * len(table))).drop(["amount"]), path)
     refusal = refusal_from_record(ask(workspace, "sketch"))
     assert refusal is not None
-    assert SECRET not in refusal[1]
+    assert SECRET not in refusal.reason

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fraudfl.config_file import load_config
+from fraudfl.config import ConsortiumConfig, Frozen
+from fraudfl.config_file import load_config, load_yaml
 from fraudfl.errors import ConfigError
 
 GOOD = """\
@@ -84,6 +85,7 @@ def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
         ("a: !!python/object/apply:os.system ['true']", "line 1: not valid YAML"),
         ("{[]: 1}", "not valid YAML"),
         ("a: \x00", "not valid YAML"),
+        ("a: 2025-13-01", "not valid YAML: month must be in 1..12"),
     ],
 )
 def test_what_is_not_a_configuration_at_all_is_said_so(tmp_path: Path, text: str, told: str) -> None:
@@ -115,3 +117,27 @@ def test_data_beside_a_section_that_is_none_is_an_error_of_ours(tmp_path: Path, 
 
 def test_data_beside_an_empty_section_means_the_default_source(tmp_path: Path) -> None:
     assert "expected generated:PATH" in refusal(tmp_path, GOOD + "data:\n", "handbook:x")
+
+
+def test_any_frozen_model_can_be_read_with_the_same_care(tmp_path: Path) -> None:
+    path = write(tmp_path, "# ours\nname: north\nseed: 3\n")
+    assert load_yaml(path, ConsortiumConfig) == ConsortiumConfig(name="north", seed=3)
+    write(tmp_path, "# ours\nname: north\nsead: 3\n")
+    with pytest.raises(ConfigError, match=r"north\.yaml, line 3: sead: found 3; no such key"):
+        load_yaml(path, ConsortiumConfig)
+
+
+def test_what_is_read_can_be_prepared_before_it_is_checked(tmp_path: Path) -> None:
+    path = write(tmp_path, "name: north\n")
+    assert load_yaml(path, ConsortiumConfig, lambda facts: facts.update(seed=9)).seed == 9
+
+
+def test_what_should_have_been_there_is_told_in_the_models_own_words(tmp_path: Path) -> None:
+    class Single(Frozen):
+        only: int
+
+    path = write(tmp_path, "# nothing yet\n")
+    with pytest.raises(ConfigError, match="such as `name:` and `seed:`, found NoneType"):
+        load_yaml(path, ConsortiumConfig)
+    with pytest.raises(ConfigError, match="such as `only:`, found NoneType"):
+        load_yaml(path, Single)

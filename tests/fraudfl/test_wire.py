@@ -7,6 +7,7 @@ import inspect
 import random
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudfl.errors import WireError
-from fraudfl.protocols import KINDS, Reply, Request
+from fraudfl.protocols import KINDS, REFUSED, Refusal, Reply, Request
 from fraudfl.wire import (
     bank_from_record,
     bank_to_record,
@@ -40,6 +41,7 @@ VALUES = st.dictionaries(
 )
 PAYLOADS = st.dictionaries(NAMES, st.binary(max_size=64), max_size=4)
 COUNTS = st.integers(0, 2**31 - 1)
+HASHES = st.just("") | st.binary(min_size=32, max_size=32).map(bytes.hex)
 REQUESTS = st.builds(
     Request,
     kind=st.sampled_from(KINDS),
@@ -49,6 +51,8 @@ REQUESTS = st.builds(
     attempt=COUNTS,
     cohort=st.binary(min_size=32, max_size=32).map(bytes.hex),
     acknowledged=COUNTS,
+    seen=COUNTS,
+    seen_hash=HASHES,
     values=VALUES,
     payloads=PAYLOADS,
 )
@@ -57,8 +61,17 @@ REPLIES = st.builds(
     bank=st.text(max_size=128),
     kind=st.sampled_from(KINDS),
     key=st.text(max_size=512),
+    entry=COUNTS,
+    entry_hash=HASHES,
     values=VALUES,
     payloads=PAYLOADS,
+)
+REFUSALS = st.builds(
+    Refusal,
+    bank=st.text(max_size=128),
+    reason=st.text(max_size=1000),
+    code=st.sampled_from(REFUSED),
+    opens_at=st.just("") | st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat),
 )
 
 
@@ -76,6 +89,11 @@ def test_a_request_comes_through_as_it_was(request: Request) -> None:
 @given(REPLIES)
 def test_a_reply_comes_through_as_it_was(reply: Reply) -> None:
     assert reply_from_record(over_the_wire(reply_to_record(reply))) == reply
+
+
+@given(REFUSALS)
+def test_a_refusal_comes_through_as_it_was(refusal: Refusal) -> None:
+    assert refusal_from_record(over_the_wire(refusal_to_record(refusal))) == refusal
 
 
 GOOD = dict(
@@ -98,6 +116,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("round", True, "field 'round'"),
     ("attempt", 2**31, "field 'attempt'"),
     ("ack", "7", "field 'ack'"),
+    ("seen", -1, "field 'seen' must be a whole number from 0, found -1"),
+    ("seen", 2**31, "field 'seen'"),
+    ("seen-hash", "", "field 'seen-hash' must be 32 bytes"),
+    ("seen-hash", bytes(31), "field 'seen-hash' must be 32 bytes"),
     ("v.rate", [1.0, 2.0], "value 'rate' must be a number or text, found"),
     ("v.flag", True, "value 'flag'"),
     ("p.update", "text", "payload 'update' must be bytes"),
@@ -110,7 +132,9 @@ def test_a_wrong_field_is_named(field: str, value: Any, message: str) -> None:
         request_from_record(RecordDict({"fraudfl": ConfigRecord({**GOOD, field: value})}))
 
 
-@pytest.mark.parametrize("field", ["wire", "kind", "plan", "instance", "round", "attempt", "cohort", "ack"])
+@pytest.mark.parametrize(
+    "field", ["wire", "kind", "plan", "instance", "round", "attempt", "cohort", "ack", "seen", "seen-hash"]
+)
 def test_a_missing_field_is_named(field: str) -> None:
     rest = {name: value for name, value in GOOD.items() if name != field}
     with pytest.raises(WireError, match=field):
@@ -132,10 +156,56 @@ def test_a_record_of_another_shape_is_refused(record: RecordDict) -> None:
             read(record)
 
 
+GOOD_REPLY = dict(reply_to_record(Reply(bank="bank-01", kind="train", key="k"))["fraudfl"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("bank", "b" * 129, "field 'bank' must be text of at most 128"),
+        ("kind", "refusal", "field 'kind' is 'refusal'"),
+        ("key", b"k", "field 'key' must be text"),
+        ("entry", -1, "field 'entry' must be a whole number from 0"),
+        ("entry", 1.0, "field 'entry'"),
+        ("entry-hash", bytes(33), "field 'entry-hash' must be 32 bytes"),
+        ("v.loss", [0.5], "value 'loss' must be a number or text"),
+        ("p.update", b"", "payload 'update' must be bytes, at least 1"),
+    ],
+)
+def test_a_wrong_field_of_a_reply_is_named(field: str, value: Any, message: str) -> None:
+    with pytest.raises(WireError, match=message):
+        reply_from_record(RecordDict({"fraudfl": ConfigRecord({**GOOD_REPLY, field: value})}))
+
+
 def test_a_refusal_is_told_from_a_reply_and_cut_to_length() -> None:
-    refusal = refusal_from_record(refusal_to_record("bank-01", "no" * 1000))
-    assert refusal == ("bank-01", "no" * 500)
+    refusal = refusal_from_record(refusal_to_record(Refusal(bank="bank-01", reason="no" * 1000)))
+    assert refusal == Refusal(bank="bank-01", reason="no" * 500, code="refused", opens_at="")
     assert refusal_from_record(reply_to_record(Reply(bank="bank-01", kind="train", key="k"))) is None
+
+
+GOOD_REFUSAL = dict(refusal_to_record(Refusal(bank="bank-01", reason="no"))["fraudfl"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("code", "maybe", "field 'code' is 'maybe', expected one of refused, not-approved, not-now, away, silent"),
+        ("code", 7, "field 'code' is 7"),
+        ("reason", "n" * 1001, "field 'reason' must be text of at most 1000"),
+        ("opens", "0" * 65, "field 'opens' must be text of at most 64"),
+        ("bank", 3, "field 'bank' must be text"),
+    ],
+)
+def test_a_wrong_field_of_a_refusal_is_named(field: str, value: Any, message: str) -> None:
+    with pytest.raises(WireError, match=message):
+        refusal_from_record(RecordDict({"fraudfl": ConfigRecord({**GOOD_REFUSAL, field: value})}))
+
+
+@pytest.mark.parametrize("field", ["bank", "reason", "code", "opens"])
+def test_a_missing_field_of_a_refusal_is_named(field: str) -> None:
+    rest = {name: value for name, value in GOOD_REFUSAL.items() if name != field}
+    with pytest.raises(WireError, match=field):
+        refusal_from_record(RecordDict({"fraudfl": ConfigRecord(rest)}))
 
 
 def test_hello_asks_and_tells_which_bank_a_node_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
-from bank_nodes.client_app import reply_to
+from bank_nodes.answering import _refused, reply_to
+from bank_nodes.checks import Draft
 from fraudfl.config import (
     ConsortiumConfig,
     DataConfig,
@@ -23,28 +26,45 @@ from fraudfl.config import (
     SplitConfig,
     TrainingConfig,
 )
-from fraudfl.data.simulate import GENERATED_CONTRACT
+from fraudfl.data.simulate import GENERATED_CONTRACT, generate
 from fraudfl.errors import FraudflError
+from fraudfl.features.sketch import sketch_size
 from fraudfl.folder import BankFolder, bank_paths
 from fraudfl.plan import Plan, make_plan
 from fraudfl.privacy.ledger import Ledger
-from fraudfl.protocols import Answer, Checkpoint, Reply, Request
+from fraudfl.protocols import Answer, Checkpoint, Kind, Reply, Request
+from fraudfl.transfer.codec import Layout, encode
 from fraudfl.transfer.frame import frame
-from fraudfl.wire import reply_from_record, reply_to_record, request_from_record, request_to_record
+from fraudfl.transfer.pack import pack_counts
+from fraudfl.trust.keys import make_key, public_text
+from fraudfl.wire import (
+    refusal_from_record,
+    reply_from_record,
+    reply_to_record,
+    request_from_record,
+    request_to_record,
+)
 from pipelines.world import Phase, Terms, World
 from server.aggregation import build_aggregator
 from server.banks import create_banks
 from server.workspace import Workspace
 
 INSTANCE = "0123456789abcdef"
+COHORT = hashlib.sha256(b"all").hexdigest()
+TRUSTING = {"approve": {"automatic": True, "modes": ["none", "local", "distributed"]}, "uncovered": ["*"]}
+"""A policy that approves every plan."""
+LAYOUT: Layout = (("w", (3, 2)), ("b", (2,)))
 
 
 class KilledError(Exception):
     """Stands for the death of the coordinator's process."""
 
 
-Happening = Callable[[str, Request, Callable[[], Reply]], Reply | None]
-"""What happens when a bank is asked: bank, request, and a way to let the bank work. None stands for silence."""
+Happening = Callable[[str, Request, Callable[[], Reply]], Reply | Answer | None]
+"""What happens when a bank is asked: bank, request, and a way to let the bank work.
+
+None stands for silence; an answer stands for what the network says in the bank's place.
+"""
 
 
 def all_well(_bank: str, _request: Request, work: Callable[[], Reply]) -> Reply | None:
@@ -58,7 +78,11 @@ class MemoryFleet:
     folders: Path
     happening: Happening = all_well
     asked: list[Request] = field(default_factory=list)
+    asked_of: list[str] = field(default_factory=list)
     sent: dict[tuple[str, str], list[bytes]] = field(default_factory=dict)
+    overdue: list[tuple[Request, Answer]] = field(default_factory=list)
+    paused: list[float] = field(default_factory=list)
+    pausing: Callable[[float], None] = lambda _seconds: None
 
     def banks(self) -> tuple[str, ...]:
         return tuple(path.name for path in bank_paths(self.folders))
@@ -66,9 +90,18 @@ class MemoryFleet:
     def overhead(self) -> Mapping[str, tuple[int, int]]:
         return dict.fromkeys(self.banks(), (40, 60))
 
+    def late(self) -> list[tuple[Request, Answer]]:
+        found, self.overdue = self.overdue, []
+        return found
+
+    def pause(self, seconds: float) -> None:
+        self.paused.append(seconds)
+        self.pausing(seconds)
+
     def ask(self, requests: Mapping[str, Request], *, deadline: float) -> Iterator[Answer]:
         for bank, request in requests.items():
             self.asked.append(request)
+            self.asked_of.append(bank)
             yield self._answer(bank, request, deadline)
 
     def _answer(self, bank: str, request: Request, deadline: float) -> Answer:
@@ -76,12 +109,22 @@ class MemoryFleet:
         try:
             reply = self.happening(bank, request, lambda: reply_to(BankFolder(self.folders / bank), received))
         except FraudflError as error:
-            return Answer(bank=bank, reply=None, reason=f"{type(error).__name__}: {error}", bytes_down=100, bytes_up=50)
+            return self._refusal(bank, error)
         if reply is None:
-            return Answer(bank=bank, reply=None, reason=f"no answer within {deadline:g} s", bytes_down=100)
+            reason = f"no answer within {deadline:g} s"
+            return Answer(bank=bank, reply=None, reason=reason, code="silent", bytes_down=100)
+        if isinstance(reply, Answer):
+            return reply
         reply = reply_from_record(reply_to_record(reply))
         self.sent.setdefault((bank, request.key), []).append(frame(reply))
         return Answer(bank=bank, reply=reply, bytes_down=100, bytes_up=len(frame(reply)))
+
+    def _refusal(self, bank: str, error: FraudflError) -> Answer:
+        """As the bank says it, and the coordinator reads it."""
+        refusal = refusal_from_record(_refused(self.folders / bank, error))
+        assert refusal is not None
+        facts = {"reason": refusal.reason, "code": refusal.code, "opens_at": refusal.opens_at}
+        return Answer(bank=bank, reply=None, bytes_down=100, bytes_up=50, **facts)
 
 
 @dataclass
@@ -132,7 +175,8 @@ class MemoryProgress:
 
 def tiny_config(phase: Mapping[str, Any] | None = None, *, banks: int = 6, **sections: Any) -> FraudflConfig:
     """A consortium of tiny generated banks; `phase` overrides the one phase's fields."""
-    facts: dict[str, Any] = {"name": "pilot", "rounds": 3, "baselines": ["alone"], "deadline_seconds": 5}
+    facts: dict[str, Any] = {"name": "pilot", "rounds": 3, "baselines": ["alone"]}
+    facts |= {"deadline_seconds": 5, "patience_seconds": 0}
     split = SplitConfig.model_validate({"origin": "2025-01-01", "train_days": (5, 34), "test_days": (42, 59)})
     return FraudflConfig(
         consortium=ConsortiumConfig(name="tiny", seed=3),
@@ -159,6 +203,49 @@ PRIVATE = {
     "strategy": {"weighting": "equal"},
     "baselines": [],
 }
+
+
+def plan_of(**phase: Any) -> Plan:
+    """The plan of the tiny consortium's one phase."""
+    config = tiny_config(phase)
+    return make_plan(config, config.phases[0], GENERATED_CONTRACT)
+
+
+def asking(plan: Plan, kind: Kind = "train", **facts: Any) -> Request:
+    """A request that the plan contains, but for what `facts` say."""
+    rounds = {"join": 0, "sketch": 0, "train": 1, "evaluate": plan.rounds, "alone": plan.rounds}
+    usual = {"instance": INSTANCE, "round": rounds[kind], "attempt": 1, "cohort": COHORT}
+    offer = {"payloads": {"plan": plan.canonical_json()}} if kind == "join" else {}
+    return Request(kind=kind, plan_hash=plan.hash, **(usual | offer | facts))
+
+
+def draft_of(plan: Plan, kind: Kind, seed: int = 0) -> Draft:
+    """What a task may want to release: all that the plan lets out in answer to this kind, and no more."""
+    if kind == "join":
+        return Draft()
+    if kind == "sketch":
+        return Draft(payloads={"sketch": pack_counts(np.zeros(sketch_size(plan.encoder), dtype=np.int64))})
+    random = np.random.default_rng(seed)
+    if kind == "train":
+        update = encode(random.normal(size=8).astype(np.float32), plan.codec.up, LAYOUT, rng=random)
+        return Draft(payloads={"update": update}, mechanism=plan.round_mechanism, layout=LAYOUT)
+    counts = pack_counts(random.integers(0, 9, 2 * plan.score_bins.size))
+    return Draft(payloads={"validation": counts, "test": counts})
+
+
+def make_bank(path: Path, bank: str = "bank-01", **policy: Any) -> BankFolder:
+    """One small bank with a key of its own, which approves every plan unless its `policy` says otherwise."""
+    rows = generate(tiny_config().data.generator.model_copy(update={"transactions": 1000}), 1)
+    folder = BankFolder.create(path, bank, rows, GENERATED_CONTRACT)
+    public = public_text(make_key(path / "keys" / "bank.key"))
+    (path / "keys" / "bank.pub").write_text(public + "\n")
+    set_policy(path, **policy)
+    return folder
+
+
+def set_policy(folder: Path, **sections: Any) -> None:
+    """Write a bank's policy: the trusting one, but for these sections."""
+    (folder / "policy.yaml").write_text(yaml.safe_dump(TRUSTING | sections))
 
 
 def make_banks(folder: Path, config: FraudflConfig) -> Path:
@@ -206,7 +293,13 @@ class Consortium:
             pooled=pooled,
             folder=self.place,
         )
-        terms = Terms(instance=INSTANCE, quorum=settings.quorum, deadline=settings.deadline_seconds)
+        terms = Terms(
+            instance=INSTANCE,
+            quorum=settings.quorum,
+            deadline=settings.deadline_seconds,
+            patience=settings.patience_seconds,
+            fold_late=settings.stragglers == "fold",
+        )
         return Phase(world=world, plan=self.plan, terms=terms)
 
     def ledger(self, bank: str) -> Ledger:

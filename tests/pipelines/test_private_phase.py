@@ -83,8 +83,9 @@ def test_two_undisturbed_runs_draw_different_noise(consortium: Make) -> None:
 def test_bytes_of_acknowledged_replies_are_dropped_and_the_entries_stay(consortium: Make) -> None:
     one = consortium(**PRIVATE)
     run_phase(one.phase(), ())
-    kept = {entry.round: entry.reply for entry in one.ledger("bank-01").entries() if entry.kind == "train"}
-    assert kept == {1: None, 2: None, 3: None}
+    ledger = one.ledger("bank-01")
+    released = [entry for entry in ledger.entries() if (entry.event, entry.kind) == ("released", "train")]
+    assert {entry.round: ledger.kept(entry.key) for entry in released} == {1: None, 2: None, 3: None}
 
 
 def test_a_repeated_attempt_is_charged_and_a_bank_without_budget_is_left_out_not_overspent(consortium: Make) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fraudfl.errors import DataError, NonFiniteError
-from fraudfl.metrics.exact import Figures, auprc, f1_at, figures
+from fraudfl.metrics.exact import auprc, f1_at, figures
+from fraudfl.metrics.figures import Figures
 
 LOGITS = np.array([3.0, 2.0, 1.0, 0.0, -1.0, -2.0, -3.0, -4.0])
 LABELS = np.array([1, 0, 1, 0, 0, 0, 1, 0])

@@ -1,0 +1,145 @@
+"""The `bank-node` command: what a bank's IT department types."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from bank_nodes.cli_decide import approve, plans, reject, revoke
+from bank_nodes.cli_ledger import ledger_app, restore
+from bank_nodes.cli_look import log, status
+from bank_nodes.cli_options import Folder, say
+from bank_nodes.home import Home
+from fraudfl.errors import ConfigError, FraudflError
+from fraudfl.logs import log_as_json
+from fraudfl.trust.keys import fingerprint
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="bank-node",
+    help="One bank's daemon, and this bank's control over it: its key, its policy, its approvals, its ledger.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+_errors = Console(stderr=True, emoji=False)
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False) -> None:
+    """Options of all commands."""
+    if debug:
+        os.environ["FRAUDFL_DEBUG"] = "1"
+
+
+@app.command()
+def init(folder: Folder, bank: Annotated[str, typer.Option(help="This bank's id in the consortium.")]) -> None:
+    """Make this bank's folder, its key (which never leaves it) and a request to be enrolled."""
+    home = Home.create(folder, bank)
+    say(f"{folder}: made for bank {bank}")
+    say(f"send {folder / 'enrolment.json'} to the operator, who compares this by telephone:")
+    say(fingerprint(home.enrolment.public_key))
+
+
+@app.command()
+def join(
+    folder: Folder,
+    kit: Annotated[Path, typer.Argument(help="The operator's kit: a folder.")],
+    operator: Annotated[
+        str | None, typer.Option(help="Fingerprint of the operator's key, as told by telephone; once.")
+    ] = None,
+) -> None:
+    """Take the operator's kit: the consortium's CA, its roster, and where the coordinator is."""
+    roster = Home(folder).take_kit(kit, operator)
+    say(f"consortium {roster.consortium}, roster {roster.number}: {', '.join(m.bank for m in roster.members)}")
+
+
+@app.command("import")
+def import_data(
+    folder: Folder, description: Annotated[Path, typer.Argument(help="YAML: `source`, and `path` or `table`.")]
+) -> None:
+    """Read this bank's transactions, check every row against the contract, and put them into the folder."""
+    filled = Home(folder).import_data(description)
+    say(f"{filled.table().num_rows:,} transactions in {filled.transactions}")
+
+
+@app.command()
+def check(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look at everything that a round needs, and send nothing that depends on data. Exit 1 when something fails."""
+    # Imported on use: the dry run needs all of training, and no other command does.
+    from bank_nodes.checkup import checkup
+
+    findings = checkup(Home(folder))
+    if as_json:
+        sys.stdout.write(json.dumps([vars(finding) for finding in findings]) + "\n")
+    else:
+        for finding in findings:
+            mark = {"good": "[green]good[/]", "warning": "[yellow]warning[/]", "bad": "[red]bad[/]"}[finding.verdict]
+            say(f"{mark:<16} {finding.what}: {escape(finding.text)}", markup=True)
+    if any(finding.verdict == "bad" for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def run(
+    folder: Folder,
+    health: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the health page and metrics; `off` for none.")
+    ] = "127.0.0.1:9465",
+    idle: Annotated[float, typer.Option(help="Seconds between two looks while no phase is under way.", min=0.05)] = 2.0,
+) -> None:
+    """Run the daemon: answer the coordinator with this bank's own code, through the gate. Logs are JSON on stderr."""
+    from bank_nodes.daemon import Pace
+    from bank_nodes.running import run_daemon
+
+    log_as_json(logging.INFO)
+    run_daemon(Home(folder), health=None if health in (None, "off") else health, pace=Pace(idle=idle))
+
+
+app.command()(plans)
+app.command()(approve)
+app.command()(reject)
+app.command()(revoke)
+app.command()(status)
+app.command()(log)
+app.command()(restore)
+app.add_typer(ledger_app, name="ledger")
+
+
+def main() -> None:
+    """Run the command; every error ends in a message and an exit code, never in a traceback unless asked for."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except ConfigError as error:
+        _fail(error, EXIT_USAGE)
+    except FraudflError as error:
+        _fail(error, EXIT_FAILED)
+    except Exception as error:
+        _errors.print(f"[red]unforeseen {type(error).__name__}:[/] {escape(str(error))}. Add --debug for details.")
+        _fail(None, EXIT_FAILED)
+
+
+def _fail(error: FraudflError | None, code: int) -> None:
+    if error is not None:
+        _errors.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    if os.environ.get("FRAUDFL_DEBUG"):
+        traceback.print_exc()
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

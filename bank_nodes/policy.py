@@ -1,0 +1,320 @@
+"""A bank's policy: its own rules about plans, releases, hours and resources, read from `policy.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from bank_nodes.schedule import Window, known_zone, parse_window
+from fraudfl.config import Frozen
+from fraudfl.config_file import load_yaml
+from fraudfl.errors import ConfigError
+from fraudfl.features.declaration import declare, declare_categorical
+from fraudfl.plan import Plan, ReleaseRule
+from fraudfl.privacy.ledger import LedgerTotals
+
+POLICY_FILE = "policy.yaml"
+ANYTHING = "*"
+"""In `uncovered`: whatever a plan lists."""
+# The kinds of reply that carry a mechanism, so that ε can pay for what is in them.
+_PAID_KINDS = frozenset({"train"})
+
+
+def _readable_window(text: str) -> str:
+    parse_window(text)
+    return text
+
+
+PlanHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+WindowText = Annotated[str, AfterValidator(_readable_window)]
+Limit = Annotated[int, Field(ge=0)]
+EpsilonLimit = Annotated[float, Field(ge=0)]
+
+
+class Section(Frozen):
+    """A part of the policy. What is left out has its default; what is left empty is a mistake, not a wider rule."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_said(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None:
+            raise ValueError("nothing is given here; give a value, or leave the key out")
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and annotation is not bool:
+            raise ValueError("yes and no mean nothing here")
+        return value
+
+
+class ApprovalRules(Section):
+    """Which plans are approved without a person.
+
+    Attributes:
+        plans: Hashes of plans that are approved in advance, whatever the rules below say.
+        automatic: Whether a plan that keeps all rules below is approved.
+        max_epsilon: The plan must be private, with an ε of at most this.
+        max_delta: The plan must be private, with a δ of at most this.
+        modes: Privacy modes that the plan may have.
+        features: Names, or shell-style patterns, that every feature of the plan must fit; None allows any.
+        min_cohort: The plan's minimum cohort must be at least this.
+        secure_aggregation: Whether the plan must use secure aggregation.
+        max_rounds: Most rounds that the plan may have.
+        kinds: Kinds of phase; None allows any.
+        consortium: The one consortium whose plans are approved; None allows any.
+    """
+
+    automatic: bool = False
+    plans: tuple[PlanHash, ...] = ()
+    max_epsilon: EpsilonLimit | None = None
+    max_delta: Annotated[float, Field(ge=0, lt=1)] | None = None
+    modes: tuple[Literal["none", "local", "distributed"], ...] = ("local", "distributed")
+    features: tuple[str, ...] | None = None
+    min_cohort: int = Field(default=1, ge=1)
+    secure_aggregation: bool = False
+    max_rounds: Limit | None = None
+    kinds: tuple[Literal["assessment", "pilot", "rollout", "monitoring"], ...] | None = None
+    consortium: str | None = None
+
+
+class EpsilonCaps(Section):
+    """Most ε that may be spent in one phase, in a calendar month, and ever."""
+
+    phase: EpsilonLimit | None = None
+    month: EpsilonLimit | None = None
+    total: EpsilonLimit | None = None
+
+
+class RoundCaps(Section):
+    """Most rounds of training in one phase, in a calendar month, and ever."""
+
+    phase: Limit | None = None
+    month: Limit | None = None
+    total: Limit | None = None
+
+
+class ReleaseCaps(Section):
+    """Most releases in one phase, on a calendar day, in a calendar month, and ever."""
+
+    phase: Limit | None = None
+    day: Limit | None = None
+    month: Limit | None = None
+    total: Limit | None = None
+
+
+class Caps(Section):
+    """What the bank never passes, whatever it approved. Days and months are those of `hours.zone`.
+
+    Attributes:
+        bytes_per_day: Most bytes that may leave on a calendar day.
+    """
+
+    epsilon: EpsilonCaps = EpsilonCaps()
+    rounds: RoundCaps = RoundCaps()
+    releases: ReleaseCaps = ReleaseCaps()
+    bytes_per_day: Limit | None = None
+
+
+class Hours(Section):
+    """When the bank trains.
+
+    Attributes:
+        zone: IANA time zone of the windows, and of the days and months that caps count.
+        windows: Such as `mon-fri 22:00-06:00`; none means always.
+        max_load: Training begins only while the 1-minute load average per core is below this.
+    """
+
+    zone: Annotated[str, AfterValidator(known_zone)] = "UTC"
+    windows: tuple[WindowText, ...] = ()
+    max_load: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def parsed(self) -> tuple[Window, ...]:
+        """The windows, read."""
+        return tuple(parse_window(text) for text in self.windows)
+
+
+class Resources(Section):
+    """Most that the bank's process may use: processor cores, and memory in MiB."""
+
+    cores: Annotated[int, Field(ge=1)] | None = None
+    memory_mb: Annotated[int, Field(ge=1)] | None = None
+
+
+class Policy(Section):
+    """One bank's rules. The defaults approve no plan and let nothing leave without privacy.
+
+    Attributes:
+        uncovered: What may be released although no ε pays for it, by the name that plans give it; `*` is anything.
+        signers: Who may approve a plan; empty means anybody at the bank.
+    """
+
+    approve: ApprovalRules = ApprovalRules()
+    uncovered: tuple[str, ...] = ()
+    caps: Caps = Caps()
+    hours: Hours = Hours()
+    resources: Resources = Resources()
+    signers: tuple[str, ...] = ()
+
+
+def read_policy(folder: Path) -> Policy:
+    """Read the policy of the bank whose folder this is; without the file, the defaults.
+
+    Raises:
+        ConfigError: naming file, line and key of everything that is wrong. Then nothing may be released.
+    """
+    path = folder / POLICY_FILE
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        _refuse_other_spelling(folder)
+        return Policy()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error}). Correct the folder's permissions.") from error
+    return load_yaml(path, Policy)
+
+
+def _refuse_other_spelling(folder: Path) -> None:
+    other = folder / "policy.yml"
+    if other.exists():
+        raise ConfigError(f"{other}: found a policy under another name; expected {POLICY_FILE}. Rename it.")
+
+
+def review(plan: Plan, policy: Policy) -> list[str]:
+    """List every reason why the policy does not approve a plan by itself; empty means that it does."""
+    rules = policy.approve
+    hard = objections(plan, policy)
+    if plan.hash in rules.plans:
+        return hard
+    if not rules.automatic:
+        return [*hard, "approve.automatic is off, and the plan's hash is not in approve.plans"]
+    return [*hard, *_against_privacy(plan, rules), *_against_features(plan, rules), *_against_terms(plan, rules)]
+
+
+def objections(plan: Plan, policy: Policy) -> list[str]:
+    """List what no approval can override: releases without privacy that have no line in `uncovered`."""
+    allowed = frozenset(policy.uncovered)
+    return [
+        f"{content!r} would be released without privacy; `uncovered` in {POLICY_FILE} does not list it"
+        for content in uncovered_contents(plan)
+        if ANYTHING not in allowed and content not in allowed
+    ]
+
+
+def uncovered_contents(plan: Plan) -> tuple[str, ...]:
+    """Name what leaves without privacy, in the plan's words but not by its claims."""
+    listed = [(kind, rule) for kind, rules in plan.releases.items() for rule in rules]
+    return tuple(sorted({rule.content for kind, rule in listed if not is_covered(plan, kind, rule)}))
+
+
+def is_covered(plan: Plan, kind: str, rule: ReleaseRule) -> bool:
+    """Whether ε really pays for a release, as the plan says: only for replies that carry a mechanism."""
+    return rule.covered and kind in _PAID_KINDS and _promises(plan)
+
+
+def _promises(plan: Plan) -> bool:
+    # Not by ε alone: a plan can name one and then train without noise.
+    return plan.private and plan.noise_multiplier is not None and plan.noise_multiplier > 0
+
+
+def min_cohort(plan: Plan) -> int:
+    """Fewest banks whose updates a plan adds up; 1 for a plan that promises none."""
+    return int(getattr(plan, "min_cohort", 1))
+
+
+def secure_aggregation(plan: Plan) -> bool:
+    """Whether a plan hides single updates from the coordinator; not, where it does not say so."""
+    return bool(getattr(plan, "secure_aggregation", False))
+
+
+def _against_privacy(plan: Plan, rules: ApprovalRules) -> Iterator[str]:
+    privacy = plan.privacy
+    if privacy.mode not in rules.modes:
+        yield f"privacy mode is {privacy.mode!r}; approve.modes has {', '.join(rules.modes) or 'none'}"
+    promised = _promises(plan)
+    if rules.max_epsilon is not None and (privacy.epsilon is None or not promised):
+        yield f"the plan promises no ε; approve.max_epsilon asks for one of at most {rules.max_epsilon:g}"
+    elif rules.max_epsilon is not None and not (privacy.epsilon or 0) <= rules.max_epsilon:
+        yield f"ε is {privacy.epsilon:g}; approve.max_epsilon is {rules.max_epsilon:g}"
+    if rules.max_delta is not None and not (promised and privacy.delta <= rules.max_delta):
+        found = f"δ is {privacy.delta:g}" if promised else "the plan promises no δ"
+        yield f"{found}; approve.max_delta is {rules.max_delta:g}"
+
+
+def _against_features(plan: Plan, rules: ApprovalRules) -> Iterator[str]:
+    if rules.features is None:
+        return
+    try:
+        names = feature_names(plan)
+    except ConfigError as error:
+        yield f"the plan's features cannot be told: {error}"
+        return
+    for name in names:
+        if not any(name == pattern or fnmatchcase(name, pattern) for pattern in rules.features):
+            yield f"feature {name!r} fits nothing in approve.features"
+
+
+def feature_names(plan: Plan) -> tuple[str, ...]:
+    """Every feature that a plan computes or puts into its encoder, numeric and categorical, each once.
+
+    Raises:
+        ConfigError: when the plan's features are impossible.
+    """
+    declared = (feature.name for feature in declare(plan.features, plan.contract))
+    categorical = declare_categorical(plan.features, plan.contract)
+    return tuple(dict.fromkeys((*declared, *categorical, *plan.encoder.numeric, *plan.encoder.categorical)))
+
+
+def _against_terms(plan: Plan, rules: ApprovalRules) -> Iterator[str]:
+    if min_cohort(plan) < rules.min_cohort:
+        yield f"the plan's minimum cohort is {min_cohort(plan)}; approve.min_cohort is {rules.min_cohort}"
+    if rules.secure_aggregation and not secure_aggregation(plan):
+        yield "the plan does not use secure aggregation; approve.secure_aggregation asks for it"
+    if rules.max_rounds is not None and plan.rounds > rules.max_rounds:
+        yield f"the plan has {plan.rounds} rounds; approve.max_rounds is {rules.max_rounds}"
+    if rules.kinds is not None and plan.kind not in rules.kinds:
+        yield f"the phase is a {plan.kind!r}; approve.kinds has {', '.join(rules.kinds) or 'none'}"
+    if rules.consortium is not None and plan.consortium != rules.consortium:
+        yield f"the consortium is {plan.consortium!r}; approve.consortium is {rules.consortium!r}"
+
+
+def over_cap(policy: Policy, totals: LedgerTotals, size: int, counts_round: bool) -> str | None:
+    """Say which cap one more release would pass, or return None.
+
+    Args:
+        policy: The bank's policy.
+        totals: What was released before, as the ledger counts it.
+        size: Bytes of the release; 0 while they are not known yet.
+        counts_round: Whether it is a round of training.
+    """
+    caps, one_round = policy.caps, int(counts_round)
+    checks = (
+        ("rounds.phase", caps.rounds.phase, totals.rounds_phase, one_round),
+        ("rounds.month", caps.rounds.month, totals.rounds_month, one_round),
+        ("rounds.total", caps.rounds.total, totals.rounds_total, one_round),
+        ("releases.phase", caps.releases.phase, totals.releases_phase, 1),
+        ("releases.day", caps.releases.day, totals.releases_day, 1),
+        ("releases.month", caps.releases.month, totals.releases_month, 1),
+        ("releases.total", caps.releases.total, totals.releases_total, 1),
+        ("bytes_per_day", caps.bytes_per_day, totals.bytes_day, size),
+    )
+    for name, cap, used, more in checks:
+        if cap is not None and more > 0 and used + more > cap:
+            return f"caps.{name} is {cap}; {used} are used, and this release needs {more} more"
+    return None
+
+
+def epsilon_over(policy: Policy, phase: float, month: float, total: float) -> str | None:
+    """Say which ε cap would be passed when the ε spent came to these values, or return None."""
+    caps = policy.caps.epsilon
+    for name, cap, spent in (
+        ("phase", caps.phase, phase),
+        ("month", caps.month, month),
+        ("total", caps.total, total),
+    ):
+        # Written so that an ε that is not a number passes every cap; the tolerance is for rounding in composition.
+        if cap is not None and not spent <= cap * (1 + 1e-6):
+            return f"caps.epsilon.{name} is {cap:g}; this release would bring ε to {spent:.4g}"
+    return None

@@ -1,0 +1,1 @@
+"""Who is who in a consortium: keys, enrolment requests, and the operator's signed roster of banks."""

@@ -1,0 +1,102 @@
+"""Puts a phase's parts together around a fleet, runs it, and leaves its outcome as a file."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from fraudfl.config import PhaseConfig
+from fraudfl.errors import FraudflError
+from fraudfl.plan import Plan
+from fraudfl.protocols import Fleet
+from pipelines.phase import outcome_so_far, run_phase
+from pipelines.world import Phase, Terms, World
+from server.aggregation import build_aggregator
+from server.checkpoint import FileCheckpoints
+from server.events import EventLog
+from server.pooled import LocalBanks
+from server.registry import MlflowRegistry
+from server.workspace import PhaseFolder, Workspace, write_json
+
+log = logging.getLogger(__name__)
+
+
+class PhaseRun:
+    """One run of one phase of a workspace, new or gone on with."""
+
+    def __init__(self, workspace: Workspace, folder: PhaseFolder, *, simulated: bool) -> None:
+        """Read the plan; `simulated` says that the banks' folders are on this machine."""
+        self._workspace = workspace
+        self._folder = folder
+        self._events = EventLog(folder.events)
+        self.plan = Plan.from_json((folder.path / "plan.json").read_bytes())
+        self._config = workspace.config()
+        self._settings = next(phase for phase in self._config.phases if phase.name == folder.path.name)
+        self._pooled = LocalBanks(workspace.banks, self.plan, folder.instance(), folder.path) if simulated else None
+
+    def run(self, gather: Callable[[], Fleet], banks: int) -> None:
+        """Run to the end; raises what stopped it, after writing it down.
+
+        Args:
+            gather: Finds the fleet.
+            banks: How many are expected.
+        """
+        try:
+            self._run(gather, banks)
+        except FraudflError as error:
+            self._events.event("failed", reason=str(error), kind=type(error).__name__)
+            raise
+        except Exception as error:
+            log.exception("the phase failed")
+            self._events.event("failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+            raise
+
+    def _run(self, gather: Callable[[], Fleet], banks: int) -> None:
+        tracking = self._config.mlflow.tracking_uri or f"sqlite:///{self._workspace.path / 'mlflow.db'}"
+        registry = MlflowRegistry(tracking, self._workspace.path / "mlartifacts", self.plan, self._folder.path)
+        logging.getLogger("flwr").setLevel(logging.WARNING)
+        self._events.event("gathering", banks=banks)
+        world = World(
+            fleet=gather(),
+            aggregator=build_aggregator(self.plan.strategy),
+            checkpoints=FileCheckpoints(self._folder.checkpoints),
+            registry=registry,
+            progress=self._events,
+            pooled=self._pooled,
+            folder=self._folder.path,
+        )
+        phase = Phase(world=world, plan=self.plan, terms=terms_of(self._settings, self._folder.instance()))
+        try:
+            outcome = run_phase(phase, self._settings.baselines)
+        except Exception:
+            self._folder.set_result(self._with_spend(outcome_so_far(phase)))
+            registry.fail()
+            raise
+        self._folder.set_result(self._with_spend(outcome))
+        self._events.event("completed", version=outcome["model_version"])
+
+    def _with_spend(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        """The outcome with what was spent of ε, also when it failed: what left has left.
+
+        In simulation the banks' ledgers say it. At banks the ledgers stay there: what is known here is what each
+        bank's gate lets through at most.
+        """
+        if self._pooled is None:
+            most = self.plan.training_epsilon if self.plan.private and outcome["rounds"] else None
+            return outcome | {"privacy": outcome["privacy"] | {"epsilon_max": most}}
+        spent = self._pooled.epsilon_spent()
+        write_json(self._folder.path / "privacy.json", {"delta": outcome["privacy"]["delta"], "epsilon": spent})
+        return outcome | {"privacy": outcome["privacy"] | {"epsilon_max": max(spent.values(), default=None)}}
+
+
+def terms_of(settings: PhaseConfig, instance: str) -> Terms:
+    """The coordinator's own terms of a phase."""
+    return Terms(
+        instance=instance,
+        quorum=settings.quorum,
+        deadline=settings.deadline_seconds,
+        patience=settings.patience_seconds,
+        fold_late=settings.stragglers == "fold",
+    )

@@ -1,0 +1,224 @@
+"""Phases of a deployment: one at a time, each in a thread of the coordinator, started and stopped by the operator."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fraudfl.data.dataset import contract_of
+from fraudfl.errors import FraudflError
+from fraudfl.folder import write_bytes
+from fraudfl.plan import Plan, make_plan
+from server.assembly import PhaseRun
+from server.flower_fleet import FlowerFleet, Presence
+from server.link import Link
+from server.summary import unfinished_outcome, write_summary
+from server.workspace import PhaseFolder, Workspace, read_json, write_json
+
+
+class PhaseError(FraudflError):
+    """A phase cannot be started, stopped or gone on with now."""
+
+
+class PhaseStopped(FraudflError):  # noqa: N818 - an ending that was asked for, not a fault
+    """The operator stopped the phase, or the coordinator is ending."""
+
+
+class Phases:
+    """Runs the phases of one workspace over one link."""
+
+    def __init__(self, workspace: Workspace, link: Link, nodes: Callable[[], Mapping[str, int]]) -> None:
+        """Prepare.
+
+        Args:
+            nodes: Banks on the roster now, each with Flower's id of its node.
+        """
+        self._workspace = workspace
+        self._link = link
+        self._nodes = nodes
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._name: str | None = None
+
+    @property
+    def running(self) -> str | None:
+        """The phase under way."""
+        return self._name if self._thread is not None and self._thread.is_alive() else None
+
+    def start(self, name: str, *, resume: bool) -> None:
+        """Begin a phase, or go on with one that was begun.
+
+        Raises:
+            PhaseError: when it is unknown, completed, under way, or begun and not to be resumed.
+        """
+        with self._lock:
+            if self.running:
+                raise PhaseError(f"phase {self.running!r} is under way; stop it first, or wait")
+            folder = self._folder(name)
+            outcome = folder.result()
+            if outcome is not None and outcome["status"] == "completed":
+                raise PhaseError(f"phase {name!r} is completed")
+            begun = (folder.path / "roster.json").exists()
+            if begun != resume:
+                raise PhaseError(
+                    f"phase {name!r} was begun before; `fraudfl phase resume {name}` goes on with it"
+                    if begun
+                    else f"phase {name!r} was not begun yet; `fraudfl phase start {name}` begins it"
+                )
+            self._prepare(folder)
+            self._stopping.clear()
+            self._name = name
+            self._thread = threading.Thread(target=self._run, args=(folder,), name=f"phase {name}", daemon=True)
+            self._thread.start()
+
+    def stop(self, seconds: float = 60.0) -> None:
+        """End the phase under way at its last finished round; it can be resumed.
+
+        Raises:
+            PhaseError: when none is under way, or it does not end in time.
+        """
+        thread = self._thread
+        if thread is None or not thread.is_alive():
+            raise PhaseError("no phase is under way")
+        self._stopping.set()
+        self._link.notice()
+        thread.join(seconds)
+        if thread.is_alive():
+            raise PhaseError(f"the phase did not end within {seconds:g} s; it will at its next wait")
+
+    def unfinished(self) -> list[str]:
+        """Phases that were under way when the coordinator ended."""
+        return [name for name in self._names() if self._wanted(name) == "running"]
+
+    def status(self, name: str) -> dict[str, Any]:
+        """How a phase stands, from what it wrote: rounds, who was heard, who is waited for and why."""
+        folder = self._folder(name)
+        told = _Told()
+        for line in folder.events.read_text().splitlines() if folder.events.exists() else ():
+            told.take(json.loads(line))
+        outcome = folder.result()
+        begun = (folder.path / "roster.json").exists()
+        status = "running" if self.running == name else outcome["status"] if outcome else "interrupted"
+        connected = self._link.present()
+        nodes = self._nodes()
+        banks = (read_json(folder.path / "roster.json") or {}).get("banks", sorted(nodes))
+        return {
+            "name": name,
+            "status": status if begun else "not begun",
+            "plan_hash": self._plan_hash(folder),
+            **told.facts(),
+            "connected": {bank: nodes.get(bank) in connected for bank in banks},
+        }
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every phase's status, in the configuration's order."""
+        return [self.status(name) for name in self._names()]
+
+    def _names(self) -> list[str]:
+        return [phase.name for phase in self._workspace.config().phases]
+
+    def _folder(self, name: str) -> PhaseFolder:
+        if name not in self._names():
+            raise PhaseError(f"there is no phase {name!r}; the configuration has {', '.join(self._names())}")
+        return self._workspace.phase(name)
+
+    def _plan_hash(self, folder: PhaseFolder) -> str:
+        path = folder.path / "plan.json"
+        return Plan.from_json(path.read_bytes()).hash if path.exists() else ""
+
+    def _prepare(self, folder: PhaseFolder) -> None:
+        """Fix the plan and who takes part: a phase that is resumed keeps both."""
+        config = self._workspace.config()
+        settings = next(phase for phase in config.phases if phase.name == folder.path.name)
+        plan = make_plan(config, settings, contract_of(config.data, base=self._workspace.path))
+        path = folder.path / "plan.json"
+        if path.exists() and Plan.from_json(path.read_bytes()).hash != plan.hash:
+            raise PhaseError(f"{path}: another plan was begun here than the configuration makes now; nothing was sent")
+        write_bytes(path, plan.canonical_json())
+        if not (folder.path / "roster.json").exists():
+            banks = sorted(self._nodes())
+            if not banks:
+                raise PhaseError("no bank is on the roster; add one with `fraudfl bank add REQUEST`")
+            write_json(folder.path / "roster.json", {"banks": banks})
+
+    def _run(self, folder: PhaseFolder) -> None:
+        banks = (read_json(folder.path / "roster.json") or {})["banks"]
+        folder.clear_result()
+        self._want(folder, "running")
+        status = "failed"
+        try:
+            with self._link.run() as grid:
+                nodes = self._nodes()
+                # A bank that left the roster stays in the cohort, as one that never answers.
+                fleet = FlowerFleet(
+                    grid,
+                    {bank: nodes.get(bank, 0) for bank in banks},
+                    presence=Presence(self._link.present, self._wait),
+                )
+                PhaseRun(self._workspace, folder, simulated=False).run(lambda: fleet, len(banks))
+            status = "completed"
+        except PhaseStopped:
+            status = "interrupted"
+        except Exception:
+            # Written down by the run; the coordinator goes on.
+            status = "failed"
+        finally:
+            self._finish(folder, status, len(banks))
+
+    def _finish(self, folder: PhaseFolder, status: str, banks: int) -> None:
+        config = self._workspace.config()
+        settings = next(phase for phase in config.phases if phase.name == folder.path.name)
+        outcome = folder.result() or unfinished_outcome(settings, folder, banks)
+        folder.set_result(outcome | {"status": status})
+        outcomes = [found for name in self._names() if (found := self._workspace.phase(name).result()) is not None]
+        write_summary(config, self._workspace, outcomes)
+        self._want(folder, status)
+
+    def _wait(self, seconds: float) -> None:
+        if self._stopping.is_set():
+            raise PhaseStopped("the phase was stopped; `fraudfl phase resume` goes on after its last finished round")
+        self._link.wait(seconds)
+
+    def _want(self, folder: PhaseFolder, status: str) -> None:
+        write_json(folder.path / "state.json", {"status": status})
+
+    def _wanted(self, name: str) -> str:
+        return str((read_json(self._workspace.phase(name).path / "state.json") or {}).get("status", ""))
+
+
+class _Told:
+    """What a phase's events say of it now."""
+
+    def __init__(self) -> None:
+        self._facts: dict[str, Any] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._facts |= {"heard": [], "waiting": {}, "excluded": [], "reason": ""}
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Take the next event."""
+        facts, name = self._facts, event["event"]
+        if name == "gathering":
+            self._begin()
+        elif name == "round":
+            facts |= {key: event[key] for key in ("round", "rounds", "auprc", "bytes_up", "bytes_down") if key in event}
+            facts |= {"heard": [], "waiting": {}}
+        elif name == "heard":
+            facts["waiting"].pop(event["bank"], None)
+            facts["heard"] = sorted({*facts["heard"], event["bank"]})
+        elif name == "waiting":
+            facts["waiting"] = event["banks"]
+        elif name == "excluded":
+            facts["excluded"].append({key: event[key] for key in ("bank", "round", "reason")})
+        elif name == "late":
+            facts["late"] = facts.get("late", 0) + 1
+        elif name == "failed":
+            facts["reason"] = event["reason"]
+
+    def facts(self) -> dict[str, Any]:
+        """Everything told so far."""
+        return {"round": 0, "rounds": 0, "late": 0} | self._facts
