@@ -7,7 +7,7 @@ DEMO ?= demo
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: install demo test test-slow check format clean
+.PHONY: install demo test test-slow check lint-deploy format clean
 
 install: $(INSTALLED)
 
@@ -36,11 +36,14 @@ test: install
 test-slow: install
 	$(BIN)/pytest -m slow
 
-check: install
+check: install lint-deploy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint-deploy: install
+	$(BIN)/python .ci/lint_deploy.py
 
 format: install
 	$(BIN)/ruff format .

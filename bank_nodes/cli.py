@@ -99,13 +99,16 @@ def run(
         str | None, typer.Option(help="HOST:PORT of the health page and metrics; `off` for none.")
     ] = "127.0.0.1:9465",
     idle: Annotated[float, typer.Option(help="Seconds between two looks while no phase is under way.", min=0.05)] = 2.0,
+    calm: Annotated[
+        float, typer.Option(help="Seconds of silence after which a phase counts as over.", hidden=True)
+    ] = 60,
 ) -> None:
     """Run the daemon: answer the coordinator with this bank's own code, through the gate. Logs are JSON on stderr."""
     from bank_nodes.daemon import Pace
     from bank_nodes.running import run_daemon
 
     log_as_json(logging.INFO)
-    run_daemon(Home(folder), health=None if health in (None, "off") else health, pace=Pace(idle=idle))
+    run_daemon(Home(folder), health=None if health in (None, "off") else health, pace=Pace(idle=idle, calm=calm))
 
 
 app.command()(plans)
@@ -120,6 +123,8 @@ app.add_typer(ledger_app, name="ledger")
 
 def main() -> None:
     """Run the command; every error ends in a message and an exit code, never in a traceback unless asked for."""
+    # What a bank keeps is for its own user alone, whatever the shell's habits.
+    os.umask(0o077)
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:

@@ -70,6 +70,12 @@ def _decide(folder: Folder, short: str, verdict: Verdict, by: str, reason: str) 
 def _named(folder: Folder, short: str) -> Plan:
     found = [plan for plan in offered(folder) if plan.hash.startswith(short.lower())]
     if len(found) != 1 or len(short) < 6:
-        many = f"{len(found)} plans" if found else "no plan"
-        raise PlanError(f"{many} here begins with {short!r}; give six letters or more of one in `bank-node plans`")
+        many = (
+            f"{len(found)} plans begin"
+            if len(found) > 1
+            else "no plan begins"
+            if not found
+            else "too short: a plan begins"
+        )
+        raise PlanError(f"{many} with {short!r} here; give six letters or more of one in `bank-node plans`")
     return found[0]

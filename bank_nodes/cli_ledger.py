@@ -49,15 +49,22 @@ def restore(
     folder: Folder,
     seen: Annotated[int, typer.Option(help="Highest entry that the coordinator has seen; its refusals name it.")],
     by: Annotated[str, typer.Option(help="Who restores: a person's name.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Repair a ledger that came from a backup: charge all that may have left since, and close the plans.
 
     Nobody knows what was forgotten, so everything that each approved plan could still have released counts as spent,
-    and the approvals are revoked: the next phase needs a new plan.
+    and the approvals are revoked: the next phase needs a new plan. Copy `plans/` and `approvals.jsonl` from the broken
+    folder first, where they can be read: what they name is charged too. Afterwards rules approve nothing any more.
     """
     ledger, approvals = Ledger(folder / "ledger.db"), Approvals(folder)
     if not ledger.behind(seen):
         raise PrivacyError(f"the ledger ends at entry {ledger.head()[0]}, so nothing up to {seen} is missing")
+    last, _ = ledger.head()
+    if not yes:
+        typer.confirm(
+            f"the ledger ends at entry {last}, so {seen - last} are missing; write this down for good?", abort=True
+        )
     approved = [plan for plan in offered(folder) if _approved(approvals, plan)]
     for plan in approved:
         approvals.decide(plan, "revoke", by, "the ledger was restored from an older copy")

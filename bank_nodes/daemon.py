@@ -38,7 +38,7 @@ class Pace:
     busy: float = 0.05
     idle: float = 2.0
     calm: float = 60.0
-    longest: float = 30.0
+    longest: float = 10.0
 
 
 def give_memory_back() -> None:
@@ -66,7 +66,7 @@ class Daemon:
         Args:
             answer: What the bank says to a record; must not raise.
             watch: Told of `connected`, `lost`, `received`, `sent` and `dismissed`, for metrics and health.
-            rest: Called when a phase counts as over.
+            rest: Called when a phase counts as over, between two connections.
         """
         self._endpoint = endpoint
         self._key = key
@@ -90,6 +90,9 @@ class Daemon:
                     self._watch("connected")
                     failures = 0
                     self._serve(connection)
+                # The coordinator has heard the goodbye: whoever begins anew in place can connect at once.
+                if not self._stopping.is_set():
+                    self._rest()
             except (ConnectionLost, WireError) as error:
                 failures += 1
                 self._wait_out(error, failures)
@@ -105,6 +108,7 @@ class Daemon:
         self._stopping.wait(wait)
 
     def _serve(self, connection: Connection) -> None:
+        """Answer until stopped, or until a phase counts as over."""
         last, tidy = float("-inf"), True
         while not self._stopping.is_set():
             try:
@@ -122,10 +126,8 @@ class Daemon:
             if quiet > _TIDY_SECONDS and not tidy:
                 tidy = True
                 give_memory_back()
-            calm = quiet > self._pace.calm
-            if calm and last > float("-inf"):
-                last = float("-inf")
-                self._rest()
+            if self._pace.calm < quiet < float("inf"):
+                return
             # A twentieth of the silence so far: a long round is found late by 5 % of its length at most.
             self._stopping.wait(min(max(quiet / 20, self._pace.busy), self._pace.idle))
 

@@ -11,7 +11,6 @@ ledger.db plans/ approvals.jsonl                     what was decided, and what 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from fraudfl.config import DataConfig
@@ -20,7 +19,7 @@ from fraudfl.data.dataset import load_dataset
 from fraudfl.errors import DataError, TrustError
 from fraudfl.folder import BankFolder, write_bytes
 from fraudfl.trust.enrolment import Enrolment, make_enrolment, read_enrolment
-from fraudfl.trust.keys import PrivateKey, fingerprint, load_key, make_key, public_text
+from fraudfl.trust.keys import PrivateKey, fingerprint, load_key, new_key, private_pem, public_text, write_secret
 from fraudfl.trust.roster import Roster, newer_than, parse_roster, read_roster
 
 KIT = ("ca.pem", "operator.pub", "roster.json", "coordinator.json")
@@ -49,14 +48,13 @@ class Home:
         """Make the folder, this bank's key and its request to be enrolled.
 
         Raises:
-            TrustError: when there is a key already; keys are never overwritten.
+            TrustError: when there is a key already (keys are never overwritten), or the bank's id is not one.
         """
-        path.mkdir(parents=True, exist_ok=True)
-        keys = path / "keys"
-        keys.mkdir(mode=0o700, exist_ok=True)
-        key = make_key(keys / "bank.key")
-        write_bytes(keys / "bank.pub", (public_text(key) + "\n").encode())
-        write_bytes(path / "enrolment.json", make_enrolment(key, bank).to_bytes())
+        key = new_key()
+        request = make_enrolment(key, bank)
+        write_secret(path / "keys" / "bank.key", private_pem(key))
+        write_bytes(path / "keys" / "bank.pub", (public_text(key) + "\n").encode())
+        write_bytes(path / "enrolment.json", request.to_bytes())
         if not (path / "policy.yaml").exists():
             write_bytes(path / "policy.yaml", _POLICY.encode())
         return cls(path)
@@ -80,7 +78,8 @@ class Home:
         Raises:
             TrustError: when the kit is another operator's, is older than what is here, or does not name this bank.
         """
-        offered = (kit / "operator.pub").read_text().strip()
+        files = _read_kit(kit)
+        offered = files["operator.pub"].decode("ascii", errors="replace").strip()
         pinned = self._pinned()
         if pinned is None and fingerprint(offered) != operator:
             raise TrustError(
@@ -92,14 +91,12 @@ class Home:
                 f"{kit / 'operator.pub'}: is not the operator's key that was taken first; nothing was changed"
             )
         known = read_roster(self.path / "roster.json", offered) if (self.path / "roster.json").exists() else None
-        roster = newer_than(parse_roster((kit / "roster.json").read_bytes(), offered), known)
+        roster = newer_than(parse_roster(files["roster.json"], offered, str(kit / "roster.json")), known)
         member = roster.member(self.bank)
         if member.public_key != self.enrolment.public_key:
             raise TrustError(f"the roster has another key for {self.bank!r} than ours; nothing was changed")
-        for name in KIT:
-            part = self.path / f".{name}.part"
-            shutil.copyfile(kit / name, part)
-            part.replace(self.path / name)
+        for name, data in files.items():
+            write_bytes(self.path / name, data)
         return roster
 
     def roster(self) -> Roster:
@@ -146,3 +143,14 @@ class Home:
     def _pinned(self) -> str | None:
         path = self.path / "operator.pub"
         return path.read_text().strip() if path.exists() else None
+
+
+def _read_kit(kit: Path) -> dict[str, bytes]:
+    """All of a kit, before any of it is taken."""
+    try:
+        return {name: (kit / name).read_bytes() for name in KIT}
+    except OSError as error:
+        raise TrustError(
+            f"{error.filename}: cannot be read ({error.strerror}); expected the operator's kit, a folder with "
+            f"{', '.join(KIT)}. Nothing was changed"
+        ) from error

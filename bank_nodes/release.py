@@ -76,6 +76,7 @@ class Gate:
         if known is None:
             # A reservation that a crash left open is charged already. One byte at least will leave: what cannot leave
             # today must not be charged.
+            self._refuse_more_than_planned(plan, request)
             self._refuse_over_caps(plan, policy, request, 1)
             self._refuse_overspending(plan, policy, request)
         self._ledger.reserve(release)
@@ -143,6 +144,9 @@ class Gate:
         short = plan.hash[:12]
         if standing is None:
             reasons = review(plan, policy)
+            if not reasons and self._ledger.was_restored():
+                # It may have been approved and spent from before, in entries that the older copy does not have.
+                reasons = ["this bank's ledger was restored from an older copy, so that only a person approves plans"]
             if reasons:
                 raise NotApproved(
                     f"plan {short} waits for an approval at this bank (`bank-node approve`): {reasons[0]}"
@@ -181,6 +185,15 @@ class Gate:
         if said is not None:
             opening = opens_at(policy.hours, now)
             raise NotNow(said, opening.isoformat() if opening is not None else "")
+
+    def _refuse_more_than_planned(self, plan: Plan, request: Request) -> None:
+        """Instances and cohorts are the coordinator's to name; new names are no more releases than were approved."""
+        most = plan.attempts * (plan.rounds if request.kind == "train" else 1)
+        if self._ledger.reserved(plan.hash, request.kind) >= most:
+            raise ReleaseRefused(
+                f"plan {plan.hash[:12]} allows {most} releases of kind {request.kind!r}, and all were begun here; a "
+                "phase that begins again needs a new plan"
+            )
 
     def _refuse_over_caps(self, plan: Plan, policy: Policy, request: Request, size: int) -> None:
         totals = self._ledger.totals(plan.hash, self._clock(), ZoneInfo(policy.hours.zone))
@@ -226,7 +239,10 @@ class Gate:
     def _write_down(self, request: Request, error: Exception) -> None:
         """What was refused, and why, for whoever reads the record; that it cannot be written is no second error."""
         with suppress(FraudflError):
-            self._ledger.refuse(_release(request, None), _reason(error)[:500])
+            said, last = _reason(error)[:500], self._ledger.entries(self._ledger.head()[0] - 1)
+            # A coordinator that waits asks again every few seconds; one entry says it.
+            if not last or (last[-1].event, last[-1].key, last[-1].note) != ("refused", request.key, said):
+                self._ledger.refuse(_release(request, None), said)
 
 
 def _reason(error: Exception) -> str:

@@ -89,7 +89,10 @@ def _continued(phase: Phase) -> bool:
     checkpoint = phase.world.checkpoints.latest()
     if checkpoint is None:
         return False
+    before = phase.state.seen
     phase.state, own = State.from_checkpoint(checkpoint)
+    for bank, last in before.items():
+        phase.state.seen[bank] = max(last, phase.state.seen.get(bank, (0, "")))
     phase.world.aggregator.restore(own)
     phase.world.progress.event("resumed", round=phase.state.round)
     return True

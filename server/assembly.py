@@ -12,7 +12,7 @@ from fraudfl.errors import FraudflError
 from fraudfl.plan import Plan
 from fraudfl.protocols import Fleet
 from pipelines.phase import outcome_so_far, run_phase
-from pipelines.world import Phase, Terms, World
+from pipelines.world import Phase, State, Terms, World
 from server.aggregation import build_aggregator
 from server.checkpoint import FileCheckpoints
 from server.events import EventLog
@@ -67,7 +67,12 @@ class PhaseRun:
             pooled=self._pooled,
             folder=self._folder.path,
         )
-        phase = Phase(world=world, plan=self.plan, terms=terms_of(self._settings, self._folder.instance()))
+        phase = Phase(
+            world=world,
+            plan=self.plan,
+            terms=terms_of(self._settings, self._folder.instance()),
+            state=State(seen=self._seen_before()),
+        )
         try:
             outcome = run_phase(phase, self._settings.baselines)
         except Exception:
@@ -76,6 +81,16 @@ class PhaseRun:
             raise
         self._folder.set_result(self._with_spend(outcome))
         self._events.event("completed", version=outcome["model_version"])
+
+    def _seen_before(self) -> dict[str, tuple[int, str]]:
+        """What earlier phases have seen of each bank's ledger."""
+        seen: dict[str, tuple[int, str]] = {}
+        for settings in self._config.phases:
+            checkpoint = FileCheckpoints(self._workspace.phase(settings.name).checkpoints).latest()
+            if checkpoint is not None:
+                for bank, last in State.from_checkpoint(checkpoint)[0].seen.items():
+                    seen[bank] = max(last, seen.get(bank, (0, "")))
+        return seen
 
     def _with_spend(self, outcome: dict[str, Any]) -> dict[str, Any]:
         """The outcome with what was spent of ε, also when it failed: what left has left.

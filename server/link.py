@@ -11,29 +11,31 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from flwr.app import Error, Message, Metadata
 from flwr.app.message import make_message
 from flwr.common.constant import NOOP_ACCOUNT_NAME, NOOP_FLWR_AID, SUPERLINK_NODE_ID, ErrorCode, Status, SubStatus
 from flwr.common.serde import message_from_proto
-from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, PushMessagesRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
-from flwr.server.superlink.linkstate import LinkState
+from flwr.server.superlink.linkstate import LinkState, SqlLinkState
 from flwr.serverapp import Grid
 from flwr.supercore.constant import NOOP_FEDERATION_ID, NodeStatus, TaskType
 from flwr.supercore.error import http_error_translator
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.protobuf.translation import ProtobufTranslationMiddleware
+from flwr.supercore.state.schema.linkstate_models import Node as NodeModel
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.config_loader import get_federation_manager, get_objectstore_linkstate_factories
 from flwr.superlink.grid import HttpGrid
 from flwr.superlink.routers.fleet.node_auth import NodeAuthMiddleware
 from flwr.superlink.routers.fleet.router import router as fleet_router
 from flwr.superlink.servicer.runtime import runtime_handlers
+from sqlalchemy import update
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 
@@ -92,10 +94,7 @@ class Link:
         known = {bytes(node.public_key): int(node.node_id) for node in self._nodes()}
         for key in known.keys() - set(keys.values()):
             self.state.delete_node(NOOP_FLWR_AID, known[key])
-        return {
-            bank: known[key] if key in known else self.state.create_node(NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, key, 0)
-            for bank, key in sorted(keys.items())
-        }
+        return {bank: known[key] if key in known else self._add(key) for bank, key in sorted(keys.items())}
 
     def present(self) -> dict[int, str]:
         """Nodes whose heartbeat is fresh, each with the time at which it connected last."""
@@ -147,7 +146,7 @@ class Link:
             docs_url=None,
             redoc_url=None,
             openapi_url=None,
-            dependencies=[Depends(_own_replies_only)],
+            dependencies=[Depends(_own_replies_only), Depends(self._let_back_in)],
             middleware=[
                 Middleware(BaseHTTPMiddleware, dispatch=http_error_translator),
                 Middleware(ProtobufTranslationMiddleware),
@@ -159,6 +158,24 @@ class Link:
         app.state.fleet_event_log_plugin = None
         app.include_router(fleet_router)
         return app
+
+    def _let_back_in(self, request: Request) -> None:
+        """A daemon that was killed said no goodbye; Flower would turn it away until its heartbeat is stale."""
+        pushed = getattr(request.state, "protobuf_request", None)
+        if isinstance(pushed, ActivateNodeRequest):
+            node = self.state.get_node_id_by_public_key(pushed.public_key)
+            if node is not None:
+                self.state.deactivate_node(node)
+
+    def _add(self, key: bytes) -> int:
+        try:
+            return int(self.state.create_node(NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, key, 0))
+        except ValueError:
+            # Flower keeps a deleted node's key for good; whoever comes back with it gets its node back.
+            again = update(NodeModel).where(NodeModel.public_key == key)
+            with cast(SqlLinkState, self.state).session() as session:
+                session.execute(again.values(status=NodeStatus.REGISTERED, unregistered_at=None))
+        return next(int(node.node_id) for node in self._nodes() if bytes(node.public_key) == key)
 
     def _nodes(self) -> list[Any]:
         present = [NodeStatus.REGISTERED, NodeStatus.ONLINE, NodeStatus.OFFLINE]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from fraudfl.data.dataset import contract_of
@@ -29,15 +30,19 @@ class PhaseStopped(FraudflError):  # noqa: N818 - an ending that was asked for, 
 class Phases:
     """Runs the phases of one workspace over one link."""
 
-    def __init__(self, workspace: Workspace, link: Link, nodes: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self, workspace: Workspace, link: Link, nodes: Callable[[], Mapping[str, int]], base: Path = Path()
+    ) -> None:
         """Prepare.
 
         Args:
             nodes: Banks on the roster now, each with Flower's id of its node.
+            base: Folder that relative data paths start from.
         """
         self._workspace = workspace
         self._link = link
         self._nodes = nodes
+        self._base = base
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -133,7 +138,7 @@ class Phases:
         """Fix the plan and who takes part: a phase that is resumed keeps both."""
         config = self._workspace.config()
         settings = next(phase for phase in config.phases if phase.name == folder.path.name)
-        plan = make_plan(config, settings, contract_of(config.data, base=self._workspace.path))
+        plan = make_plan(config, settings, contract_of(config.data, base=self._base))
         path = folder.path / "plan.json"
         if path.exists() and Plan.from_json(path.read_bytes()).hash != plan.hash:
             raise PhaseError(f"{path}: another plan was begun here than the configuration makes now; nothing was sent")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import ipaddress
 import json
-import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,10 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pydantic import TypeAdapter, ValidationError
 
 from fraudfl.config import Name
@@ -26,8 +21,6 @@ from fraudfl.errors import ConfigError, TrustError
 from fraudfl.folder import write_bytes
 from fraudfl.trust.enrolment import Enrolment
 from fraudfl.trust.keys import (
-    PrivateKey,
-    PublicKey,
     load_key,
     make_key,
     new_key,
@@ -36,36 +29,20 @@ from fraudfl.trust.keys import (
     write_secret,
 )
 from fraudfl.trust.roster import Roster, add_member, read_roster, remove_member, replace_member, sign_roster
+from server.certificates import (
+    CA_DAYS,
+    SKEW,
+    Hosts,
+    ca_certificate,
+    certificate_of,
+    coordinator_certificate,
+    hosts_of,
+    pem_of,
+    spelled,
+)
 
-CA_DAYS = 3652
 COORDINATOR_DAYS = 397
 SOON_DAYS = 30
-# Certificates begin a little in the past, for banks whose clocks are behind.
-_SKEW = timedelta(hours=1)
-_HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
-
-
-@dataclass(frozen=True)
-class Hosts:
-    """What banks may call the coordinator: the names and IP addresses in its certificate.
-
-    Raises:
-        ConfigError: when there is none, or one of them is not a host name or an address.
-    """
-
-    names: tuple[str, ...] = ()
-    addresses: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Check and normalise."""
-        if not self.names and not self.addresses:
-            raise ConfigError("a certificate needs a --name or an --address by which banks reach the coordinator")
-        object.__setattr__(self, "names", tuple(dict.fromkeys(_host_name(name) for name in self.names)))
-        object.__setattr__(self, "addresses", tuple(dict.fromkeys(_address(text) for text in self.addresses)))
-
-    def __iter__(self) -> Iterator[str]:
-        """Names first, then addresses."""
-        return iter((*self.names, *self.addresses))
 
 
 @dataclass(frozen=True)
@@ -180,7 +157,7 @@ class Pki:
             TrustError: when the certificate is not for that host, or the roster does not verify.
         """
         hosts = list(hosts_of(self.coordinator_pem))
-        host = _spelled(host) if host else hosts[0]
+        host = spelled(host) if host else hosts[0]
         if host not in hosts:
             raise TrustError(
                 f"{self.coordinator_pem}: is for {', '.join(hosts)}, not for {host}; "
@@ -189,7 +166,7 @@ class Pki:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         facts = {"consortium": self.consortium, "address": address, "operator": self.operator}
         kit = {
-            "ca.pem": _pem(certificate_of(self.ca_pem)),
+            "ca.pem": pem_of(certificate_of(self.ca_pem)),
             "operator.pub": self.operator.encode() + b"\n",
             "roster.json": self.roster().to_bytes(),
             "coordinator.json": json.dumps(facts, indent=2).encode() + b"\n",
@@ -218,7 +195,7 @@ class Pki:
 
     def _fill(self, hosts: Hosts, days: int, now: datetime) -> None:
         key = make_key(self.ca_key)
-        write_bytes(self.ca_pem, _pem(_ca_certificate(self.consortium, key, now)))
+        write_bytes(self.ca_pem, pem_of(ca_certificate(self.consortium, key, now)))
         operator = make_key(self.operator_key)
         write_bytes(self.operator_pub, public_text(operator).encode() + b"\n")
         self._keep(sign_roster(operator, self.consortium, 1, (), now=now))
@@ -232,10 +209,10 @@ class Pki:
             raise TrustError(f"{self.ca_pem}: expired on {_day(ca.not_valid_after_utc)}; banks need a new CA and kit")
         key = new_key()
         end = min(now + timedelta(days=days), ca.not_valid_after_utc)
-        certificate = _coordinator_certificate(key.public_key(), hosts, ca, load_key(self.ca_key), (now - _SKEW, end))
+        certificate = coordinator_certificate(key.public_key(), hosts, ca, load_key(self.ca_key), (now - SKEW, end))
         self._keep_previous()
         write_secret(self.coordinator_key, private_pem(key), replace=True)
-        write_bytes(self.coordinator_pem, _pem(certificate) + _pem(ca))
+        write_bytes(self.coordinator_pem, pem_of(certificate) + pem_of(ca))
 
     def _keep_previous(self) -> None:
         try:
@@ -267,79 +244,6 @@ class Pki:
             yield
 
 
-def certificate_of(path: Path) -> x509.Certificate:
-    """The first certificate in a PEM file; raises TrustError when there is none."""
-    try:
-        return x509.load_pem_x509_certificates(path.read_bytes())[0]
-    except OSError as error:
-        raise TrustError(f"{path}: cannot be read ({error.strerror}); restore it from a backup") from error
-    except ValueError as error:
-        raise TrustError(f"{path}: not a certificate in PEM; restore it from a backup") from error
-
-
-def expiry(path: Path) -> datetime:
-    """When the first certificate in a PEM file ends, in UTC."""
-    return certificate_of(path).not_valid_after_utc
-
-
-def hosts_of(path: Path) -> Hosts:
-    """The names and addresses that a certificate is for; raises TrustError when it has none."""
-    try:
-        found = certificate_of(path).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound as error:
-        raise TrustError(f"{path}: is for no name or address; renew it with `fraudfl pki renew --name …`") from error
-    addresses = tuple(str(address) for address in found.get_values_for_type(x509.IPAddress))
-    return Hosts(tuple(found.get_values_for_type(x509.DNSName)), addresses)
-
-
-def _ca_certificate(consortium: str, key: PrivateKey, now: datetime) -> x509.Certificate:
-    name = _subject(consortium, "consortium CA")
-    lifetime = (now - _SKEW, now + timedelta(days=CA_DAYS))
-    builder = _builder(key.public_key(), name, name, lifetime)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    return builder.add_extension(_usage("key_cert_sign", "crl_sign"), critical=True).sign(key, hashes.SHA384())
-
-
-def _coordinator_certificate(
-    public: PublicKey, hosts: Hosts, ca: x509.Certificate, ca_key: PrivateKey, lifetime: tuple[datetime, datetime]
-) -> x509.Certificate:
-    consortium = str(ca.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
-    builder = _builder(public, _subject(consortium, "coordinator"), ca.subject, lifetime)
-    addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in hosts.addresses]
-    extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (
-        (x509.BasicConstraints(ca=False, path_length=None), True),
-        (_usage("digital_signature"), True),
-        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
-        (x509.SubjectAlternativeName([*map(x509.DNSName, hosts.names), *addresses]), False),
-        (x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), False),
-    )
-    for extension, critical in extensions:
-        builder = builder.add_extension(extension, critical)
-    return builder.sign(ca_key, hashes.SHA384())
-
-
-def _builder(
-    public: PublicKey, subject: x509.Name, issuer: x509.Name, lifetime: tuple[datetime, datetime]
-) -> x509.CertificateBuilder:
-    begin, end = (moment.astimezone(UTC).replace(microsecond=0) for moment in lifetime)
-    return x509.CertificateBuilder(issuer, subject, public, x509.random_serial_number(), begin, end).add_extension(
-        x509.SubjectKeyIdentifier.from_public_key(public), critical=False
-    )
-
-
-def _subject(consortium: str, role: str) -> x509.Name:
-    # The consortium's name may be as long as a common name may be, so it stands alone.
-    return x509.Name(
-        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, consortium), x509.NameAttribute(NameOID.COMMON_NAME, role)]
-    )
-
-
-def _usage(*allowed: str) -> x509.KeyUsage:
-    uses = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
-    more = ("key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
-    return x509.KeyUsage(**{use: use in allowed for use in (*uses, *more)})
-
-
 def _lifetime(path: Path, now: datetime) -> list[Finding]:
     try:
         certificate = certificate_of(path)
@@ -359,7 +263,7 @@ def _lifetime(path: Path, now: datetime) -> list[Finding]:
 def _remedy(path: Path) -> str:
     if path.name == "ca.pem":
         return "Make a new one in another workspace, and give every bank its kit"
-    return "Run `fraudfl pki renew` and restart the coordinator"
+    return "Run `fraudfl pki renew`; a running coordinator follows"
 
 
 def _complaint(check: Callable[[], object]) -> list[Finding]:
@@ -382,33 +286,6 @@ def _check_issued(path: Path, ca_file: Path) -> None:
         certificate_of(path).verify_directly_issued_by(ca)
     except (ValueError, TypeError, InvalidSignature) as error:
         raise TrustError(f"{path}: not issued by {ca_file}; run `fraudfl pki renew`") from error
-
-
-def _host_name(name: str) -> str:
-    lowered = name.lower()
-    if _is_address(name):
-        raise ConfigError(f"--name {name}: found an IP address; give it with --address")
-    if len(name) > 253 or not _HOST.fullmatch(lowered):
-        raise ConfigError(f"--name {name}: expected a host name such as coordinator.example.org, without port or path")
-    return lowered
-
-
-def _address(text: str) -> str:
-    if not _is_address(text):
-        raise ConfigError(f"--address {text}: expected an IP address; give a host's name with --name")
-    return str(ipaddress.ip_address(text))
-
-
-def _spelled(host: str) -> str:
-    return _address(host) if _is_address(host) else host.lower()
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
 
 
 def _check_days(days: int) -> None:
@@ -441,10 +318,6 @@ def _read_text(path: Path) -> str:
 
 def _previous(path: Path) -> Path:
     return path.with_name(f"{path.name}.previous")
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def _day(moment: datetime) -> str:

@@ -18,7 +18,8 @@ from fraudfl.errors import TrustError
 from fraudfl.trust.enrolment import Enrolment, read_enrolment
 from fraudfl.trust.keys import fingerprint
 from fraudfl.trust.roster import Roster
-from server.pki import COORDINATOR_DAYS, Finding, Hosts, Pki, certificate_of, hosts_of
+from server.certificates import Hosts, certificate_of, hosts_of
+from server.pki import COORDINATOR_DAYS, Finding, Pki
 from server.workspace import Workspace
 
 EXIT_FAILED = 1
@@ -76,7 +77,7 @@ def renew(
     certificate = certificate_of(pki.coordinator_pem)
     _say(
         f"renewed: {', '.join(hosts_of(pki.coordinator_pem))}, until {_day(certificate.not_valid_after_utc)}; "
-        "restart the coordinator to use it"
+        "a running coordinator follows by itself"
     )
 
 

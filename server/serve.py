@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import socket
 import ssl
 import threading
 import time
@@ -21,13 +22,14 @@ from fraudfl.config import FraudflConfig
 from fraudfl.config_coordinator import host_and_port
 from fraudfl.errors import FraudflError, RuntimeFailure
 from fraudfl.trust.keys import public_from_text
+from server.certificates import expiry
 from server.control import control_app
 from server.front import Front
 from server.link import Link
 from server.metrics import metrics_app
 from server.operator_line import socket_path
 from server.phases import PhaseError, Phases
-from server.pki import Pki, expiry
+from server.pki import Pki
 from server.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -40,8 +42,11 @@ START_SECONDS = 30.0
 class Coordinator:
     """One process that serves one consortium."""
 
-    def __init__(self, config: FraudflConfig, workspace: Workspace) -> None:
+    def __init__(self, config: FraudflConfig, workspace: Workspace, base: Path = Path()) -> None:
         """Open the workspace's state and keys; nothing listens yet.
+
+        Args:
+            base: Folder that relative data paths start from, where the contract is read from a sample.
 
         Raises:
             TrustError: when there are no keys, or they cannot be used.
@@ -56,7 +61,7 @@ class Coordinator:
         self._admitted: frozenset[bytes] = frozenset()
         self._stamps: dict[Path, int] = {}
         self._front = Front(self._link.fleet_app(), lambda: self._admitted, self._link.notice)
-        self._phases = Phases(workspace, self._link, lambda: self._nodes)
+        self._phases = Phases(workspace, self._link, lambda: self._nodes, base)
         self._stopping = threading.Event()
         self._began = time.time()
 
@@ -71,15 +76,15 @@ class Coordinator:
             resume: Go on with a phase that was under way when the coordinator ended.
         """
         self._follow_roster()
-        socket = socket_path(self._workspace.path)
-        servers = [self._banks_server(), _server(control_app(self._phases, self.about), uds=socket)]
+        line = socket_path(self._workspace.path)
+        _keep_to_owner(line)
+        servers = [self._banks_server(), _server(control_app(self._phases, self.about), uds=line)]
         if self._settings.metrics is not None:
             host, port = host_and_port(self._settings.metrics)
             servers.append(_server(metrics_app(self), host=host, port=port))
         try:
             for server in servers:
                 _start(server)
-            socket.chmod(0o600)
             log.info("listening on %s for %d banks", self._settings.listen, len(self._nodes))
             self._go_on(resume)
             warned = float("-inf")
@@ -170,12 +175,20 @@ class Coordinator:
         return uvicorn.Server(config)
 
 
-_QUIET: dict[str, Any] = {"log_config": None, "access_log": False}
+_QUIET: dict[str, Any] = {"log_config": None, "access_log": False, "ws": "none"}
 
 
 def _server(app: Any, *, uds: Path | None = None, host: str = "", port: int = 0) -> uvicorn.Server:
     place: dict[str, Any] = {"host": host, "port": port} if uds is None else {"uds": str(uds)}
     return uvicorn.Server(uvicorn.Config(app, **_QUIET, **place, lifespan="off"))
+
+
+def _keep_to_owner(line: Path) -> None:
+    """Leave a socket of mode 0600 behind: uvicorn's takes over its mode, and would else be open to everybody."""
+    line.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as placeholder:
+        placeholder.bind(str(line))
+    line.chmod(0o600)
 
 
 def _start(server: uvicorn.Server) -> None:

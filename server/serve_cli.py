@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fraudfl.config_file import load_config
@@ -43,7 +44,7 @@ def serve(
     folder = Workspace(workspace)
     with folder.locked():
         folder.open(loaded, resume=True)
-        coordinator = Coordinator(loaded, folder)
+        coordinator = Coordinator(loaded, folder, Path() if data else config.resolve().parent)
         for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(ending, lambda *_: coordinator.stop())
         coordinator.run(resume=resume)
@@ -98,7 +99,7 @@ def _show(phase: dict[str, Any], as_json: bool) -> None:
     late = f", {phase['late']} late" if phase["late"] else ""
     _out.print(
         f"[bold]{phase['name']}[/]: {phase['status']}, round {phase['round']} of {phase['rounds'] or '?'}{auprc}{late}"
-        + (f"\n{phase['reason']}" if phase["reason"] else ""),
+        + (f"\n{escape(phase['reason'])}" if phase["reason"] else ""),
         highlight=False,
         soft_wrap=True,
     )
@@ -106,7 +107,7 @@ def _show(phase: dict[str, Any], as_json: bool) -> None:
     for heading in ("bank", "connected", "this round"):
         table.add_column(heading)
     for bank, there in phase["connected"].items():
-        table.add_row(bank, "yes" if there else "no", _standing(phase, bank))
+        table.add_row(bank, "yes" if there else "no", escape(_standing(phase, bank)))
     _out.print(table)
 
 

@@ -81,15 +81,16 @@ class Workspace:
             raise CheckpointError(
                 f"{self.path}: holds an earlier run. Add --resume to go on with it, or choose another --workspace"
             )
-        # Where the coordinator listens is no part of what was agreed.
-        write_json(self.coordinator / "config.json", kept | {"coordinator": asked["coordinator"]})
-        kept, asked = kept | {"coordinator": {}}, asked | {"coordinator": {}}
-        if kept != asked:
-            changed = ", ".join(sorted(name for name in asked if asked[name] != kept.get(name)))
+        # Where the coordinator listens is no part of what was agreed, and a consortium may go on to further phases.
+        begun = len(kept["phases"])
+        now = asked | {"coordinator": kept["coordinator"], "phases": asked["phases"][:begun]}
+        if kept != now:
+            changed = ", ".join(sorted(name for name in now if now[name] != kept.get(name)))
             raise CheckpointError(
                 f"{self.path}: was begun with another configuration (changed: {changed}). "
-                "Resume with the one it was begun with, or choose another --workspace"
+                "Resume with the one it was begun with (phases may be added at its end), or choose another --workspace"
             )
+        write_json(self.coordinator / "config.json", asked)
 
     def _empty(self) -> bool:
         """Whether nothing is here, or only the keys that are made before a coordinator starts."""

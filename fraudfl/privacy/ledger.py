@@ -173,6 +173,19 @@ class Ledger:
         read = {text: mechanism_from_text(text) for text in {text for (text,) in rows}}
         return [dict(read[text]) for (text,) in rows]
 
+    def was_restored(self) -> bool:
+        """Whether this ledger ever came from an older copy."""
+        with self._store.reading() as connection:
+            (found,) = connection.execute("SELECT EXISTS (SELECT 1 FROM entries WHERE event = 'restored')").fetchone()
+        return bool(found)
+
+    def reserved(self, plan_hash: str, kind: str) -> int:
+        """How many releases of one kind were begun under a plan, whatever instance or cohort they were asked for in."""
+        query = "SELECT count(*) FROM entries WHERE event = 'reserved' AND plan_hash = ? AND kind = ?"
+        with self._store.reading() as connection:
+            (count,) = connection.execute(query, (plan_hash, kind)).fetchone()
+        return int(count)
+
     def totals(self, plan_hash: str, now: datetime, zone: tzinfo) -> LedgerTotals:
         """What has been released: under this plan, on this day and in this month of `zone`, and in all."""
         with self._store.reading() as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +244,7 @@ def test_a_cap_is_never_passed_and_ends_where_it_says(
     if freed != "another plan":
         bank.refuses(ReleaseRefused, match, asking(LONGER))
     if isinstance(freed, datetime):
-        bank.now = freed.replace(hour=22, minute=59)
+        bank.now = freed - timedelta(minutes=1)
         bank.refuses(ReleaseRefused, match, asking(OPEN, round=3))
         bank.now = freed
         bank.train(OPEN, 3)
@@ -336,8 +336,25 @@ def test_an_epsilon_cap_is_never_passed_and_ends_where_it_says(
         bank.train(other)
         return
     bank.refuses(PrivacyError, match, asking(other))
-    bank.now = freed if isinstance(freed, datetime) else YEARS_LATER
-    if freed is None:
-        bank.refuses(PrivacyError, match, asking(CLOSED, round=3))
-    else:
+    bank.now = NEXT_MONTH - timedelta(minutes=1) if freed else YEARS_LATER
+    bank.refuses(PrivacyError, match, asking(CLOSED, round=3))
+    if isinstance(freed, datetime):
+        bank.now = freed
         bank.train(CLOSED, 3)
+
+
+def test_new_instances_are_no_more_releases_than_the_plan_has(bank: Bank) -> None:
+    """Else a coordinator could have any number of models judged on this bank's rows."""
+    bank.take(OPEN)
+    for attempt in range(1, OPEN.attempts + 1):
+        bank.gate.answer(asking(OPEN, "sketch", attempt=attempt), lambda plan: draft_of(plan, "sketch"))
+    bank.refuses(ReleaseRefused, "allows 3 releases of kind 'sketch'", asking(OPEN, "sketch", instance="another"))
+    bank.train()
+
+
+def test_a_coordinator_that_waits_fills_no_ledger(bank: Bank) -> None:
+    set_policy(bank.path, **ASK_A_PERSON)
+    for _ in range(3):
+        bank.refuses(NotApproved, "waits for an approval", offering("join"))
+    refused = [entry for entry in bank.ledger.entries() if entry.event == "refused"]
+    assert len(refused) == 1

@@ -41,7 +41,7 @@ CONFIG: dict[str, Any] = {
         },
     ],
 }
-LONG = {"training": {"learning_rate": 0.003, "batch_size": 16, "local_epochs": 8}}
+LONG = {"training": {"learning_rate": 0.003, "batch_size": 16, "local_epochs": 4}}
 NOBODY = "approve:\n  automatic: false\nuncovered: ['*']\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -33,6 +34,7 @@ from server.link import Link
 
 OPEN = plan_of()
 BANKS = ("bank-01", "bank-02", "bank-03")
+DEADLINE = 60.0
 DATA = bytes(range(256)) * 4
 
 
@@ -134,13 +136,27 @@ class BankNode:
 
 @dataclass
 class Town:
-    """Three banks on one link; whenever the fleet waits, what `steps` say happens, and then the banks work."""
+    """Three banks on one link; whenever the fleet waits, what `steps` say happens, and then the banks work.
+
+    It also stands in for the `time` module, so that a deadline passes when a test says so.
+    """
 
     link: Link
     grid: Grid
     nodes: Mapping[str, BankNode]
     keys: Mapping[str, bytes]
     steps: list[Callable[[], object]] = field(default_factory=list)
+    ahead: float = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def pass_deadline(self) -> None:
+        """As when much time has passed."""
+        self.ahead += 10_000.0
 
     def wait(self, _seconds: float) -> None:
         if self.steps:
@@ -152,10 +168,10 @@ class Town:
         ids = {bank: node.node for bank, node in self.nodes.items()}
         return FlowerFleet(self.grid, ids, presence=Presence(self.link.present, self.wait))
 
-    def ask(self, fleet: FlowerFleet, *banks: str, deadline: float = 5.0, **facts: Any) -> dict[str, Answer]:
+    def ask(self, fleet: FlowerFleet, *banks: str, **facts: Any) -> dict[str, Answer]:
         """Ask these banks, or all; each must be answered for exactly once."""
         wanted = banks or BANKS
-        answers = list(fleet.ask(dict.fromkeys(wanted, asking(OPEN, **facts)), deadline=deadline))
+        answers = list(fleet.ask(dict.fromkeys(wanted, asking(OPEN, **facts)), deadline=DEADLINE))
         assert sorted(answer.bank for answer in answers) == sorted(wanted)
         return {answer.bank: answer for answer in answers}
 

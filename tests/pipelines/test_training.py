@@ -74,13 +74,13 @@ def without(make: Make, name: str, silent_in: set[int], **phase: Any) -> Phase:
 
 def test_a_late_reply_is_counted_and_told_and_dropped(consortium: Make) -> None:
     one = consortium(baselines=[])
-    Late(one)
+    Late(one, silent=2)
     phase = one.phase()
     run_phase(phase, ())
-    plain = without(consortium, "plain", {1}, baselines=[])
+    plain = without(consortium, "plain", {1, 2}, baselines=[])
     assert phase.state.late == 1
     assert one.events("late") == [{"bank": ILL, "kind": "train", "round": 1}]
-    assert (one.events("folded"), excluded(phase)) == ([], [(ILL, 1)])
+    assert (one.events("folded"), excluded(phase)) == ([], [(ILL, 1), (ILL, 2)])
     assert phase.state.model.tobytes() == plain.state.model.tobytes()
     assert phase.state.meter.bytes_up == plain.state.meter.bytes_up + 11
     assert State.from_checkpoint(phase.state.to_checkpoint({}))[0].late == 1

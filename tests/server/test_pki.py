@@ -25,7 +25,8 @@ from fraudfl.errors import ConfigError, TrustError
 from fraudfl.trust.enrolment import make_enrolment
 from fraudfl.trust.keys import load_key, new_key, private_pem, public_text, write_secret
 from fraudfl.trust.roster import read_roster
-from server.pki import CA_DAYS, Finding, Hosts, Pki, certificate_of, expiry, hosts_of
+from server.certificates import CA_DAYS, Hosts, certificate_of, expiry, hosts_of
+from server.pki import Finding, Pki
 
 HOSTS = Hosts(("localhost", "coordinator.example.org"), ("127.0.0.1", "::1"))
 KEYS = ("ca.key", "operator.key", "coordinator.key")

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from fraudfl.errors import ConfigError, FraudflError, TrustError
 from fraudfl.trust.enrolment import make_enrolment
 from fraudfl.trust.keys import fingerprint, new_key
-from server.pki import Hosts, Pki, expiry
+from server.certificates import Hosts, expiry
+from server.pki import Pki
 from server.pki_cli import bank_app, pki_app
 
 Run = Callable[..., Result]
