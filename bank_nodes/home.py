@@ -20,6 +20,7 @@ from fraudfl.errors import DataError, TrustError
 from fraudfl.folder import BankFolder, write_bytes
 from fraudfl.trust.enrolment import Enrolment, make_enrolment, read_enrolment
 from fraudfl.trust.keys import PrivateKey, fingerprint, load_key, new_key, private_pem, public_text, write_secret
+from fraudfl.trust.place import check_place
 from fraudfl.trust.roster import Roster, newer_than, parse_roster, read_roster
 
 KIT = ("ca.pem", "operator.pub", "roster.json", "coordinator.json")
@@ -92,6 +93,7 @@ class Home:
             )
         known = read_roster(self.path / "roster.json", offered) if (self.path / "roster.json").exists() else None
         roster = newer_than(parse_roster(files["roster.json"], offered, str(kit / "roster.json")), known)
+        check_place(files["coordinator.json"], files["ca.pem"], offered, str(kit / "coordinator.json"))
         member = roster.member(self.bank)
         if member.public_key != self.enrolment.public_key:
             raise TrustError(f"the roster has another key for {self.bank!r} than ours; nothing was changed")

@@ -31,6 +31,8 @@ from fraudfl.errors import RuntimeFailure
 log = logging.getLogger(__name__)
 
 _ARENAS = -8  # glibc's M_ARENA_MAX
+_LOCK_VARIABLE = "FRAUDFL_DAEMON_LOCK"
+_held: list[int] = []
 
 
 @dataclass
@@ -130,6 +132,7 @@ def _rest() -> None:
     """Between phases, begin anew in place: everything that matters is on disk, and libraries stay in memory else."""
     if "torch" in sys.modules:
         log.info("no phase is under way; starting anew to give memory back")
+        os.environ[_LOCK_VARIABLE] = str(_held[0])
         os.execv(sys.executable, [sys.executable, "-m", "bank_nodes.cli", *sys.argv[1:]])
 
 
@@ -165,14 +168,20 @@ def _end_on_signals(daemon: Daemon) -> None:
 
 @contextmanager
 def _only_one(path: Path) -> Iterator[None]:
-    with (path / "daemon.lock").open("w") as lock:
+    inherited = os.environ.pop(_LOCK_VARIABLE, None)
+    lock = (path / "daemon.lock").open("a") if inherited is None else os.fdopen(int(inherited), "a")
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RuntimeFailure(f"{path}: a daemon runs here already; stop it first") from error
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+        # Kept over a restart in place, so that no second daemon slips in.
+        os.set_inheritable(lock.fileno(), True)
+        _held.append(lock.fileno())
+        try:
+            yield
+        finally:
+            _held.clear()
 
 
 def daemon_runs(path: Path) -> bool:

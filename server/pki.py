@@ -28,6 +28,7 @@ from fraudfl.trust.keys import (
     public_text,
     write_secret,
 )
+from fraudfl.trust.place import sign_place
 from fraudfl.trust.roster import Roster, add_member, read_roster, remove_member, replace_member, sign_roster
 from server.certificates import (
     CA_DAYS,
@@ -164,12 +165,12 @@ class Pki:
                 "add it with `fraudfl pki renew --name … --address …` (give all of them)"
             )
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        facts = {"consortium": self.consortium, "address": address, "operator": self.operator}
+        ca = pem_of(certificate_of(self.ca_pem))
         kit = {
-            "ca.pem": pem_of(certificate_of(self.ca_pem)),
+            "ca.pem": ca,
             "operator.pub": self.operator.encode() + b"\n",
             "roster.json": self.roster().to_bytes(),
-            "coordinator.json": json.dumps(facts, indent=2).encode() + b"\n",
+            "coordinator.json": sign_place(load_key(self.operator_key), self.consortium, address, ca).to_bytes(),
         }
         try:
             out.mkdir(parents=True, exist_ok=True)

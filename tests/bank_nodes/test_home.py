@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,6 +161,23 @@ def test_an_edited_roster_is_refused(town: Town) -> None:
     with pytest.raises(TrustError, match=r"kit/roster\.json"):
         town.home.take_kit(town.kit, town.operator)
     assert town.taken() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "told"),
+    [
+        ("ca.pem", lambda data: data.replace(b"A", b"B", 1), "vouches for another CA"),
+        ("coordinator.json", lambda data: data.replace(b"localhost", b"elsewhere"), "place"),
+    ],
+)
+def test_a_kit_with_another_ca_or_another_address_than_the_operator_signed_is_refused(
+    town: Town, name: str, spoil: Callable[[bytes], bytes], told: str
+) -> None:
+    path = town.kit / name
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(TrustError, match=told):
+        town.home.take_kit(town.kit, town.operator)
+    assert not (town.home.path / "ca.pem").exists()
 
 
 @pytest.mark.parametrize("missing", KIT)
