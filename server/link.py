@@ -1,9 +1,9 @@
 """Flower's SuperLink inside the coordinator's own process: its state, its Fleet API, and grids for our runs.
 
-The only module of the server that touches Flower's internals; `tests/bank_nodes/test_connection.py` names each of them. Flower's
-own `flower-superlink` serves its Control API, by which anybody who reaches the port may submit code, on the same port
-as the Fleet API. Here there is no Control API and no Runtime API: a bank's daemon can fetch messages and push replies,
-and that is all (decision 0006).
+The only module of the server that touches Flower's internals; `tests/bank_nodes/test_connection.py` names each of them.
+Flower's own `flower-superlink` serves its Control API, by which anybody who reaches the port may submit code, on the
+same port as the Fleet API. Here there is no Control API and no Runtime API: a bank's daemon can fetch messages and push
+replies, and that is all (decision 0006).
 """
 
 from __future__ import annotations
