@@ -139,7 +139,7 @@ class Home:
         """This bank's data; raises DataError when there is none, or it is another bank's."""
         folder = BankFolder(self.path)
         if folder.bank != self.bank:
-            raise DataError(f"{self.path / 'bank.json'}: is bank {folder.bank!r}'s, this folder is {self.bank!r}'s")
+            raise DataError(f"{self.path / 'bank.json'}: belongs to bank {folder.bank!r}, this folder to {self.bank!r}")
         return folder
 
     def _pinned(self) -> str | None:

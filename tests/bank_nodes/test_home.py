@@ -12,7 +12,7 @@ import pytest
 
 from bank_nodes.home import KIT, Home
 from bank_nodes.policy import read_policy
-from fraudfl.errors import ConfigError, SchemaError, SourceError, TrustError
+from fraudfl.errors import ConfigError, DataError, SchemaError, SourceError, TrustError
 from fraudfl.trust.enrolment import make_enrolment, read_enrolment
 from fraudfl.trust.keys import fingerprint, make_key, new_key
 from server.certificates import Hosts
@@ -239,3 +239,14 @@ def test_a_missing_source_and_a_wrong_description_are_told_apart(town: Town, tmp
     path.write_text("source: tabel\n")
     with pytest.raises(ConfigError, match=r"data\.yaml, line 1: source"):
         town.home.import_data(path)
+
+
+def test_another_banks_data_in_this_banks_folder_is_refused(town: Town, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"bank\.json"):
+        town.home.own_data()
+    town.home.import_data(description(tmp_path, "1,2025-01-01 08:00:00,1,1,10.00,0"))
+    assert town.home.own_data().bank == town.home.bank
+    path = town.home.path / "bank.json"
+    path.write_text(path.read_text().replace(f'"{town.home.bank}"', '"another"'))
+    with pytest.raises(DataError, match="belongs to bank 'another', this folder to 'north'"):
+        town.home.own_data()
