@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import traceback
@@ -49,13 +48,13 @@ DataPath = Annotated[
 
 _out = Console(emoji=False)
 _errors = Console(stderr=True, emoji=False)
+_shown = {"traceback": False}
 
 
 @app.callback()
 def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False) -> None:
     """Options of all commands."""
-    if debug:
-        os.environ["FRAUDFL_DEBUG"] = "1"
+    _shown["traceback"] = debug
 
 
 @app.command()
@@ -171,7 +170,7 @@ def main() -> None:
 def _fail(error: FraudflError | None, code: int) -> None:
     if error is not None:
         _errors.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-    if os.environ.get("FRAUDFL_DEBUG"):
+    if _shown["traceback"]:
         traceback.print_exc()
     sys.exit(code)
 

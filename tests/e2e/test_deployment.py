@@ -228,7 +228,9 @@ def test_an_app_from_a_coordinator_never_runs_at_a_deployed_bank(deployed: Deplo
         said = (tmp_path / "answers").read_text()
         assert "WireError" in said, said
         assert not marker.exists()
-        deployed.kill("bank-01")
+        # It says goodbye, so that the next run asks the other node.
+        deployed.processes["bank-01"].send_signal(signal.SIGTERM)
+        assert deployed.processes["bank-01"].wait(timeout=10) == 0
         stock.start_node("other", free_port())
         stock.run(make_app(tmp_path / "app", server, client))
         wait_until(marker.exists, "the stock node runs what it is sent")
