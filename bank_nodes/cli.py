@@ -6,12 +6,10 @@ import json
 import logging
 import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from bank_nodes.cli_decide import approve, plans, reject, revoke
@@ -19,11 +17,9 @@ from bank_nodes.cli_ledger import ledger_app, restore
 from bank_nodes.cli_look import log, status
 from bank_nodes.cli_options import Folder, say
 from bank_nodes.home import Home
-from fraudfl.errors import ConfigError, FraudflError
+from fraudfl.command import EXIT_FAILED, run_command, show_tracebacks
 from fraudfl.logs import log_as_json
 from fraudfl.trust.keys import fingerprint
-
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="bank-node",
@@ -31,14 +27,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-_errors = Console(stderr=True, emoji=False)
-_shown = {"traceback": False}
 
 
 @app.callback()
 def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False) -> None:
     """Options of all commands."""
-    _shown["traceback"] = debug
+    show_tracebacks(debug)
 
 
 @app.command()
@@ -125,25 +119,7 @@ def main() -> None:
     """Run the command; every error ends in a message and an exit code, never in a traceback unless asked for."""
     # What a bank keeps is for its own user alone, whatever the shell's habits.
     os.umask(0o077)
-    try:
-        app(standalone_mode=True)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
-    except ConfigError as error:
-        _fail(error, EXIT_USAGE)
-    except FraudflError as error:
-        _fail(error, EXIT_FAILED)
-    except Exception as error:
-        _errors.print(f"[red]unforeseen {type(error).__name__}:[/] {escape(str(error))}. Add --debug for details.")
-        _fail(None, EXIT_FAILED)
-
-
-def _fail(error: FraudflError | None, code: int) -> None:
-    if error is not None:
-        _errors.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-    if _shown["traceback"]:
-        traceback.print_exc()
-    sys.exit(code)
+    run_command(app)
 
 
 if __name__ == "__main__":

@@ -70,12 +70,7 @@ def _decide(folder: Folder, short: str, verdict: Verdict, by: str, reason: str) 
 def _named(folder: Folder, short: str) -> Plan:
     found = [plan for plan in offered(folder) if plan.hash.startswith(short.lower())]
     if len(found) != 1 or len(short) < 6:
-        many = (
-            f"{len(found)} plans begin"
-            if len(found) > 1
-            else "no plan begins"
-            if not found
-            else "too short: a plan begins"
-        )
+        found_them = {0: "no plan begins", 1: "too short: a plan begins"}
+        many = found_them.get(len(found), f"{len(found)} plans begin")
         raise PlanError(f"{many} with {short!r} here; give six letters or more of one in `bank-node plans`")
     return found[0]

@@ -26,6 +26,7 @@ from bank_nodes.daemon import Daemon, Pace
 from bank_nodes.health import serve_health
 from bank_nodes.home import Home
 from bank_nodes.policy import Resources, read_policy
+from fraudfl.command import keep_quiet
 from fraudfl.errors import RuntimeFailure
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def run_daemon(home: Home, *, health: str | None, pace: Pace) -> None:
         ConfigError: when the policy is wrong.
         RuntimeFailure: when a daemon runs in this folder already.
     """
-    quiet_environment()
+    keep_quiet()
     _keep_memory_together()
     home.roster()
     home.own_data()
@@ -134,15 +135,6 @@ def _rest() -> None:
         log.info("no phase is under way; starting anew to give memory back")
         os.environ[_LOCK_VARIABLE] = str(_held[0])
         os.execv(sys.executable, [sys.executable, "-m", "bank_nodes.cli", *sys.argv[1:]])
-
-
-def quiet_environment() -> None:
-    """Keep Flower from talking to the world, and the machine's cores for the bank."""
-    os.environ.update(
-        FLWR_TELEMETRY_ENABLED="0",
-        FLWR_DISABLE_UPDATE_CHECK="1",
-        FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION="1",
-    )
 
 
 def _limit(resources: Resources) -> None:

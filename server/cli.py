@@ -5,25 +5,21 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
+from fraudfl.command import run_command, show_tracebacks
 from fraudfl.config import FraudflConfig
 from fraudfl.config_file import load_config
 from fraudfl.data.dataset import contract_of
-from fraudfl.errors import ConfigError, FraudflError
 from fraudfl.folder import write_whole
 from fraudfl.plan import Plan, make_plan
 from server.pki_cli import bank_app, pki_app
 from server.serve_cli import phase_app, serve
 from server.workspace import Workspace
-
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="fraudfl",
@@ -47,14 +43,12 @@ DataPath = Annotated[
 ]
 
 _out = Console(emoji=False)
-_errors = Console(stderr=True, emoji=False)
-_shown = {"traceback": False}
 
 
 @app.callback()
 def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False) -> None:
     """Options of all commands."""
-    _shown["traceback"] = debug
+    show_tracebacks(debug)
 
 
 @app.command()
@@ -153,26 +147,7 @@ def main() -> None:
     for ending in (signal.SIGTERM, signal.SIGHUP):
         # A polite kill or a closed terminal ends a run as Ctrl-C does: with its processes, and with a summary.
         signal.signal(ending, signal.default_int_handler)
-    try:
-        app(standalone_mode=True)
-    except KeyboardInterrupt:
-        _errors.print("interrupted; go on with --resume")
-        sys.exit(EXIT_INTERRUPTED)
-    except ConfigError as error:
-        _fail(error, EXIT_USAGE)
-    except FraudflError as error:
-        _fail(error, EXIT_FAILED)
-    except Exception as error:
-        _errors.print(f"[red]unforeseen {type(error).__name__}:[/] {escape(str(error))}. Add --debug for details.")
-        _fail(None, EXIT_FAILED)
-
-
-def _fail(error: FraudflError | None, code: int) -> None:
-    if error is not None:
-        _errors.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-    if _shown["traceback"]:
-        traceback.print_exc()
-    sys.exit(code)
+    run_command(app, interrupted="interrupted; go on with --resume")
 
 
 if __name__ == "__main__":

@@ -21,19 +21,16 @@ from typing import Any, Self
 
 import psutil
 
+from fraudfl.command import QUIET
 from fraudfl.errors import RuntimeFailure
 
 TOKEN_VARIABLE = "FRAUDFL_RUNTIME_TOKEN"
 QUIET_ENVIRONMENT = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    **QUIET,
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
     "OMP_NUM_THREADS": "1",
     "PYTHONWARNINGS": "ignore",
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import os
 import socket
 import ssl
 import threading
@@ -212,14 +211,3 @@ def _serve(server: uvicorn.Server) -> None:
 
 def _pem(public_text: str) -> bytes:
     return public_from_text(public_text).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-def quiet_environment() -> None:
-    """Keep Flower and MLflow from talking to the world."""
-    os.environ.update(
-        FLWR_TELEMETRY_ENABLED="0",
-        FLWR_DISABLE_UPDATE_CHECK="1",
-        FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION="1",
-        MLFLOW_DISABLE_TELEMETRY="true",
-        DO_NOT_TRACK="true",
-    )

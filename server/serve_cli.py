@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fraudfl.command import keep_quiet
 from fraudfl.config_file import load_config
 from fraudfl.logs import log_as_json
 from server.operator_line import Operator
@@ -36,9 +37,9 @@ def serve(
 ) -> None:
     """Run the coordinator: banks connect over TLS, `fraudfl phase` talks to it. Logs are JSON lines on stderr."""
     # Imported on use: the other commands need no torch and no MLflow, and answer at once.
-    from server.serve import Coordinator, quiet_environment
+    from server.serve import Coordinator
 
-    quiet_environment()
+    keep_quiet()
     log_as_json(logging.INFO)
     loaded = load_config(config, data)
     folder = Workspace(workspace)
