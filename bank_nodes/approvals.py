@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from fraudfl.errors import ConfigError, NotApproved, PlanError, TrustError
 from fraudfl.features.declaration import declare, declare_categorical
 from fraudfl.folder import BankFolder
 from fraudfl.plan import Plan
-from fraudfl.trust.keys import UtcTime, load_key, now_text, sign, verify
+from fraudfl.trust.keys import UtcTime, canonical, load_key, now_text, sign, sync_folder, verify
 
 Verdict = Literal["approve", "reject", "revoke"]
 BY_RULE = "policy"
@@ -66,7 +65,7 @@ class Decision(Frozen):
     @property
     def line(self) -> bytes:
         """The decision's one spelling, without a line end."""
-        return _canonical(self.model_dump(mode="json"))
+        return canonical(self.model_dump(mode="json"))
 
     @property
     def digest(self) -> str:
@@ -76,7 +75,7 @@ class Decision(Frozen):
     @property
     def signed_part(self) -> bytes:
         """What the signature is over."""
-        return _canonical(self.model_dump(mode="json", exclude={"signature"}))
+        return canonical(self.model_dump(mode="json", exclude={"signature"}))
 
 
 class Approvals:
@@ -170,7 +169,7 @@ class Approvals:
             if file.write(data) != len(data):
                 raise OSError("the disk is full")
             os.fsync(file.fileno())
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             file.truncate(end)
             raise TrustError(f"{self._path}: cannot be written ({error}); nothing was decided") from error
@@ -335,15 +334,3 @@ def _short(error: Exception) -> str:
         field = ".".join(str(part) for part in problem["loc"]) or "the line"
         return f"{field}: found {problem['input']!r:.80}; {problem['msg'].removeprefix('Value error, ')}"
     return str(error).rstrip(".")
-
-
-def _canonical(facts: object) -> bytes:
-    return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -90,7 +90,7 @@ def write_secret(path: Path, data: bytes, *, replace: bool = False) -> None:
             _put(part, path, replace=replace)
         finally:
             part.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise TrustError(f"{path}: cannot be written ({error.strerror}); check the folder's owner and mode") from error
 
@@ -196,7 +196,7 @@ class Signed(Frozen):
 
     def to_bytes(self) -> bytes:
         """The record's one spelling: canonical JSON with sorted keys and no spaces."""
-        return _canonical(self.model_dump(mode="json"))
+        return canonical(self.model_dump(mode="json"))
 
     def signed_by(self, key: PrivateKey) -> Self:
         """The same record with its signature."""
@@ -207,7 +207,7 @@ class Signed(Frozen):
         verify(self.signer, self.purpose, self._without_signature(), self.signature)
 
     def _without_signature(self) -> bytes:
-        return _canonical(self.model_dump(mode="json", exclude={"signature"}))
+        return canonical(self.model_dump(mode="json", exclude={"signature"}))
 
 
 SignedRecord = TypeVar("SignedRecord", bound=Signed)
@@ -260,7 +260,8 @@ def _explain(error: ValidationError, purpose: str) -> str:
     return f"no valid {purpose}: {f'{field}: ' if field else ''}{found}{message}. Get it again from who made it"
 
 
-def _canonical(facts: object) -> bytes:
+def canonical(facts: object) -> bytes:
+    """The one spelling of facts that are signed: JSON with sorted keys and no spaces."""
     return json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -312,7 +313,8 @@ def _put(part: Path, path: Path, *, replace: bool) -> None:
         raise TrustError(f"{path}: exists already, and a key is never overwritten; move it away first") from error
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Bring a folder's list of files to the disk."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
