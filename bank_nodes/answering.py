@@ -45,8 +45,9 @@ def reply_to(folder: BankFolder, request: Request) -> Reply:
     """Do what is asked, through the gate."""
     use_one_thread()
     gate = Gate(folder)
-    if request.kind == "join":
-        return gate.join(request)
+    by_itself = {"join": gate.join, "peers": gate.take_peers, "confirm": gate.open_sum, "reveal": gate.open_sum}
+    if request.kind in by_itself:
+        return by_itself[request.kind](request)
     tasks = Tasks(folder, _noise)
     work = {"sketch": tasks.sketch, "train": tasks.train, "evaluate": tasks.evaluate, "alone": tasks.alone}
     if request.kind not in work:

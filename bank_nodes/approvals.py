@@ -16,11 +16,9 @@ from bank_nodes.policy import (
     PlanHash,
     Policy,
     is_covered,
-    min_cohort,
     objections,
     read_policy,
     review,
-    secure_aggregation,
 )
 from fraudfl.config import Frozen
 from fraudfl.errors import ConfigError, NotApproved, PlanError, TrustError
@@ -226,7 +224,7 @@ def explain(plan: Plan) -> list[str]:
 
     What the coordinator wrote is shown with control characters spelled out; it may still hold a terminal's markup.
     """
-    lines = [_purpose(plan), _training(plan), *_features(plan), *_released(plan), *_privacy(plan), _company(plan)]
+    lines = [_purpose(plan), _training(plan), *_features(plan), *_released(plan), *_privacy(plan), *_company(plan)]
     return ["".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in line) for line in lines]
 
 
@@ -276,15 +274,28 @@ def _privacy(plan: Plan) -> Iterator[str]:
     noise = "not fixed" if plan.noise_multiplier is None else f"{plan.noise_multiplier:.4g}"
     yield (
         f"Noise multiplier {noise} at clip norm {privacy.clip_norm:g}, {privacy.steps_per_round} steps a round at "
-        f"sampling rate {privacy.sampling_rate:g}; {privacy.training_share:.0%} of ε pays for training, with "
-        f"{privacy.spare_attempts} spare attempts."
+        f"sampling rate {privacy.sampling_rate:g}, with {privacy.spare_attempts} spare attempts."
     )
+    paid = {"encoder sketches": plan.encoder_noise, "score histograms": plan.evaluation_noise}
+    named = " and ".join(what for what, noise_of_it in paid.items() if noise_of_it is not None)
+    yield f"ε pays for training{f', {named}' if named else ''}."
+    if privacy.unit == "account":
+        yield f"An account counts with at most {privacy.account_rows} of its transactions."
 
 
-def _company(plan: Plan) -> str:
-    if not secure_aggregation(plan):
-        return "No secure aggregation: the coordinator sees this bank's own update."
-    return f"Secure aggregation: the coordinator sees only sums over at least {min_cohort(plan)} banks."
+def _company(plan: Plan) -> Iterator[str]:
+    secure = plan.secure_aggregation
+    if secure is None:
+        yield "No secure aggregation: the coordinator sees this bank's own update."
+        return
+    yield (
+        f"Secure aggregation: the coordinator sees only sums over at least {secure.min_cohort} banks, of which up to "
+        f"{secure.colluding} may work with it."
+    )
+    if secure.coordinator == "honest-but-curious":
+        yield "The coordinator is trusted to tell every bank the same about who took part: banks do not confirm it."
+    if not secure.recover:
+        yield "One exchange a round: a round that misses a bank is dropped, and its next attempt is charged anew."
 
 
 def _refuse_against_policy(plan: Plan, policy: Policy, by: str) -> None:

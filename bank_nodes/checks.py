@@ -7,25 +7,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fraudfl.errors import ReleaseRefused, WireError
 from fraudfl.features.sketch import sketch_size
 from fraudfl.models.mlp import Layout
 from fraudfl.plan import Plan
-from fraudfl.privacy.mechanisms import DpSgd
-from fraudfl.protocols import Kind, Scalar
+from fraudfl.privacy.mechanisms import Mechanism
+from fraudfl.protocols import SUMMED, Kind, Scalar
+from fraudfl.summed import entry_bound, parts_of
 from fraudfl.transfer.codec import decode
-from fraudfl.transfer.pack import unpack_counts
+from fraudfl.transfer.pack import unpack_counts, unpack_signed
 
 # What each kind of reply may hold. Under differential privacy the second set stays at the bank.
 _PAYLOADS: dict[Kind, tuple[frozenset[str], frozenset[str]]] = {
     "join": (frozenset(), frozenset()),
+    "peers": (frozenset(), frozenset()),
+    "confirm": (frozenset({"confirmation"}), frozenset()),
+    "reveal": (frozenset({"reveal"}), frozenset()),
     "sketch": (frozenset({"sketch"}), frozenset()),
     "train": (frozenset({"update"}), frozenset({"scores"})),
     "evaluate": (frozenset({"validation", "test"}), frozenset()),
     "alone": (frozenset({"validation", "test"}), frozenset()),
 }
 _VALUES: dict[Kind, frozenset[str]] = {"train": frozenset({"loss", "examples"})}
+_TEXTS: dict[Kind, frozenset[str]] = {"confirm": frozenset({"survivors"}), "reveal": frozenset({"survivors"})}
 MAX_REPLY_BYTES = 64 * 2**20
 
 
@@ -34,14 +40,19 @@ class Draft:
     """What a task would like to release.
 
     Attributes:
-        mechanism: What it costs in privacy; required for updates of a private plan.
+        mechanism: What it costs in privacy; required for what the plan's ε pays for.
         layout: The model's tensors, for an update.
+        vectors: Under secure aggregation, in place of payloads: what is to be added up over banks, float64, noise
+            included. The gate encodes and masks it.
+        width: Inputs of the model, where a vector is an update.
     """
 
     values: Mapping[str, Scalar] = field(default_factory=dict)
     payloads: Mapping[str, bytes] = field(default_factory=dict)
-    mechanism: DpSgd | None = None
+    mechanism: Mechanism | None = None
     layout: Layout = ()
+    vectors: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    width: int = 0
 
 
 def check_draft(plan: Plan, kind: Kind, draft: Draft) -> None:
@@ -51,26 +62,58 @@ def check_draft(plan: Plan, kind: Kind, draft: Draft) -> None:
         ReleaseRefused: something is there that may not leave.
         WireError: something that belongs into the reply is missing, or has another shape than the plan says.
     """
+    if draft.mechanism != plan.mechanism(kind):
+        raise ReleaseRefused(f"what answers {kind!r} was not made by the plan's mechanism")
+    if plan.secure_aggregation is not None and kind in SUMMED:
+        _check_vectors(plan, kind, draft)
+        return
     _check_names(plan, kind, draft)
     for name, value in draft.values.items():
+        # What is no number names what was asked.
+        if isinstance(value, str) and name in _TEXTS.get(kind, frozenset()):
+            continue
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise ReleaseRefused(f"value {name!r} is no number")
         if not math.isfinite(value):
             raise ReleaseRefused(f"value {name!r} is not finite")
-    if plan.private and kind == "train" and draft.mechanism != plan.round_mechanism:
-        raise ReleaseRefused("the update was not made by the plan's mechanism")
     for name, data in draft.payloads.items():
         if name == "update":
             _check_update(plan, draft, data)
-        else:
+        elif kind in SUMMED:
             size = sketch_size(plan.encoder) if name == "sketch" else 2 * plan.score_bins.size
-            _check_counts(name, data, size)
+            _check_counts(name, data, size, noisy=plan.mechanism(kind) is not None)
+
+
+def _check_vectors(plan: Plan, kind: Kind, draft: Draft) -> None:
+    """What is added up leaves masked, and nothing leaves beside it."""
+    beside = sorted({*draft.payloads, *draft.values})
+    if beside:
+        raise ReleaseRefused(f"a reply to {kind!r} under this plan may not hold {beside} outside of the sum")
+    sizes = {part.name: part.size for part in parts_of(plan, kind, draft.width, plan.min_cohort)}
+    if set(draft.vectors) != set(sizes):
+        raise WireError(f"a reply to {kind!r} needs {sorted(sizes)}; found {sorted(draft.vectors)}")
+    mechanism = plan.mechanism(kind)
+    # Normals of the noise source end below 10 standard deviations.
+    most = entry_bound(plan, kind) + (0.0 if mechanism is None else 10 * mechanism.share_deviation)
+    for name, vector in draft.vectors.items():
+        if vector.dtype != np.float64 or vector.shape != (sizes[name],):
+            raise ReleaseRefused(
+                f"{name!r} is {vector.dtype} of shape {vector.shape}, expected float64 of shape ({sizes[name]},)"
+            )
+        if not np.isfinite(vector).all():
+            raise ReleaseRefused(f"{name!r} holds numbers that are not finite")
+        if np.abs(vector).max(initial=0.0) > most:
+            raise ReleaseRefused(f"{name!r} holds a number above the plan's bound of {most:g}")
+    if kind == "train" and mechanism is None:
+        _check_norm(plan, draft.vectors["update"])
 
 
 def _check_names(plan: Plan, kind: Kind, draft: Draft) -> None:
     always, in_the_open = _PAYLOADS[kind]
+    if kind == "join" and plan.secure_aggregation is not None:
+        always = frozenset({"phase-key"})
     allowed = always if plan.private else always | in_the_open
-    values = frozenset() if plan.private else _VALUES.get(kind, frozenset())
+    values = (frozenset() if plan.private else _VALUES.get(kind, frozenset())) | _TEXTS.get(kind, frozenset())
     extra = sorted((set(draft.payloads) - allowed) | (set(draft.values) - values))
     if extra:
         raise ReleaseRefused(f"a reply to {kind!r} under this plan may not hold {extra}")
@@ -82,7 +125,11 @@ def _check_update(plan: Plan, draft: Draft, data: bytes) -> None:
     update = decode(data, draft.layout, expected=plan.codec.up)
     if not np.isfinite(update).all():
         raise ReleaseRefused("the update holds numbers that are not finite")
-    norm = float(np.linalg.norm(update.astype(np.float64)))
+    _check_norm(plan, update.astype(np.float64))
+
+
+def _check_norm(plan: Plan, update: NDArray[np.float64]) -> None:
+    norm = float(np.linalg.norm(update))
     if norm > plan.max_update_norm:
         raise ReleaseRefused(
             f"the update's L2 norm is above the plan's bound of {plan.max_update_norm:g}; lower the learning rate, or "
@@ -90,6 +137,8 @@ def _check_update(plan: Plan, draft: Draft, data: bytes) -> None:
         )
 
 
-def _check_counts(name: str, data: bytes, size: int) -> None:
-    if (unpack_counts(data, size) < 0).any():
+def _check_counts(name: str, data: bytes, size: int, *, noisy: bool) -> None:
+    if noisy:
+        unpack_signed(data, size)
+    elif (unpack_counts(data, size) < 0).any():
         raise ReleaseRefused(f"{name!r} holds counts below zero")

@@ -20,8 +20,6 @@ from fraudfl.privacy.ledger import LedgerTotals
 POLICY_FILE = "policy.yaml"
 ANYTHING = "*"
 """In `uncovered`: whatever a plan lists."""
-# The kinds of reply that carry a mechanism, so that ε can pay for what is in them.
-_PAID_KINDS = frozenset({"train"})
 
 
 def _readable_window(text: str) -> str:
@@ -211,22 +209,12 @@ def uncovered_contents(plan: Plan) -> tuple[str, ...]:
 
 def is_covered(plan: Plan, kind: str, rule: ReleaseRule) -> bool:
     """Whether ε really pays for a release, as the plan says: only for replies that carry a mechanism."""
-    return rule.covered and kind in _PAID_KINDS and _promises(plan)
+    return rule.covered and plan.mechanism(kind) is not None and _promises(plan)
 
 
 def _promises(plan: Plan) -> bool:
     # Not by ε alone: a plan can name one and then train without noise.
     return plan.private and plan.noise_multiplier is not None and plan.noise_multiplier > 0
-
-
-def min_cohort(plan: Plan) -> int:
-    """Fewest banks whose updates a plan adds up; 1 for a plan that promises none."""
-    return int(getattr(plan, "min_cohort", 1))
-
-
-def secure_aggregation(plan: Plan) -> bool:
-    """Whether a plan hides single updates from the coordinator; not, where it does not say so."""
-    return bool(getattr(plan, "secure_aggregation", False))
 
 
 def _against_privacy(plan: Plan, rules: ApprovalRules) -> Iterator[str]:
@@ -268,9 +256,9 @@ def feature_names(plan: Plan) -> tuple[str, ...]:
 
 
 def _against_terms(plan: Plan, rules: ApprovalRules) -> Iterator[str]:
-    if min_cohort(plan) < rules.min_cohort:
-        yield f"the plan's minimum cohort is {min_cohort(plan)}; approve.min_cohort is {rules.min_cohort}"
-    if rules.secure_aggregation and not secure_aggregation(plan):
+    if plan.min_cohort < rules.min_cohort:
+        yield f"the plan's minimum cohort is {plan.min_cohort}; approve.min_cohort is {rules.min_cohort}"
+    if rules.secure_aggregation and plan.secure_aggregation is None:
         yield "the plan does not use secure aggregation; approve.secure_aggregation asks for it"
     if rules.max_rounds is not None and plan.rounds > rules.max_rounds:
         yield f"the plan has {plan.rounds} rounds; approve.max_rounds is {rules.max_rounds}"

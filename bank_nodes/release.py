@@ -12,16 +12,17 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from bank_nodes.approvals import BY_RULE, Approvals
+from bank_nodes.budget import Budget
 from bank_nodes.checks import MAX_REPLY_BYTES, Draft, check_draft
-from bank_nodes.policy import Policy, epsilon_over, objections, over_cap, read_policy, review
+from bank_nodes.openings import refuse_other_set, refuse_unopened
+from bank_nodes.policy import Policy, objections, over_cap, read_policy, review
 from bank_nodes.schedule import closed, opens_at
-from fraudfl.errors import DataError, FraudflError, NotApproved, NotNow, PlanError, PrivacyError, ReleaseRefused
+from bank_nodes.sealing import Sealing
+from fraudfl.errors import DataError, FraudflError, NotApproved, NotNow, PlanError, ReleaseRefused
 from fraudfl.folder import BankFolder, write_bytes
 from fraudfl.plan import Plan
-from fraudfl.privacy.accounting import epsilon
 from fraudfl.privacy.ledger import Ledger, Release
-from fraudfl.privacy.mechanisms import DpSgd
-from fraudfl.protocols import INSTANCE, Reply, Request
+from fraudfl.protocols import INSTANCE, SUMMED, Kind, Reply, Request
 from fraudfl.transfer.frame import frame, unframe
 
 
@@ -35,8 +36,33 @@ class Gate:
         self._clock = clock
 
     def join(self, request: Request) -> Reply:
-        """Take a plan."""
-        return self.answer(request, lambda _plan: Draft())
+        """Take a plan; with secure aggregation, hand out this bank's key for the phase."""
+
+        def prepare(plan: Plan) -> Draft:
+            if plan.secure_aggregation is None:
+                return Draft()
+            return Draft(payloads={"phase-key": self._sealing(plan, request).phase_key()})
+
+        return self.answer(request, prepare)
+
+    def take_peers(self, request: Request) -> Reply:
+        """Keep the other banks' keys for the phase."""
+
+        def prepare(plan: Plan) -> Draft:
+            self._sealing(plan, request).take_peers(request)
+            return Draft()
+
+        return self.answer(request, prepare)
+
+    def open_sum(self, request: Request) -> Reply:
+        """Confirm who is in a sum, or reveal what opens it: for what this bank has released, and one set of banks."""
+
+        def prepare(plan: Plan) -> Draft:
+            sealing = self._sealing(plan, request)
+            values, payloads = sealing.confirm(request) if request.kind == "confirm" else sealing.reveal(request)
+            return Draft(values=values, payloads=payloads)
+
+        return self.answer(request, prepare)
 
     def answer(self, request: Request, prepare: Callable[[Plan], Draft]) -> Reply:
         """Make the one reply to a request; the same request again gets the same bytes at no cost.
@@ -69,9 +95,12 @@ class Gate:
             self._ledger.acknowledge(request.instance, request.acknowledged)
         known = self._ledger.find(request.key)
         if known is not None and known.event == "released":
-            return self._again(plan, policy, request.key)
-        if request.kind != "join":
+            return self._again(plan, policy, request)
+        if request.kind in SUMMED:
             self._refuse_closed(policy)
+            self._refuse_wrong_cohort(plan, request)
+        if request.kind in ("confirm", "reveal"):
+            refuse_unopened(self._ledger, plan, request)
         release = _release(request, plan)
         if known is None:
             # A reservation that a crash left open is charged already. One byte at least will leave: what cannot leave
@@ -82,13 +111,16 @@ class Gate:
         self._ledger.reserve(release)
         draft = prepare(plan)
         check_draft(plan, request.kind, draft)
+        payloads = draft.payloads
+        if draft.vectors:
+            payloads = self._sealing(plan, request).seal(request, draft.vectors, draft.width)
         data = frame(
             Reply(
                 bank=self._folder.bank,
                 kind=request.kind,
                 key=request.key,
                 values=draft.values,
-                payloads=draft.payloads,
+                payloads=payloads,
             )
         )
         if len(data) > MAX_REPLY_BYTES:
@@ -169,10 +201,20 @@ class Gate:
                 "from an older copy. Nothing leaves until `bank-node restore` has put back what it forgot"
             )
 
-    def _again(self, plan: Plan, policy: Policy, key: str) -> Reply:
+    def _sealing(self, plan: Plan, request: Request) -> Sealing:
+        return Sealing(self._folder, plan, request.instance)
+
+    def _refuse_wrong_cohort(self, plan: Plan, request: Request) -> None:
+        """Before any work or charge: what cannot be masked for this cohort must not be made."""
+        if plan.secure_aggregation is not None:
+            self._sealing(plan, request).attempt(request, request.kind)
+
+    def _again(self, plan: Plan, policy: Policy, request: Request) -> Reply:
+        key = request.key
         data = self._ledger.kept(key)
         if data is None:
             raise ReleaseRefused("this was released and acknowledged; its bytes are gone")
+        refuse_other_set(data, request)
         self._refuse_bytes(plan, policy, len(data))
         self._ledger.resent(key)
         released = self._ledger.find(key)
@@ -188,7 +230,7 @@ class Gate:
 
     def _refuse_more_than_planned(self, plan: Plan, request: Request) -> None:
         """Instances and cohorts are the coordinator's to name; new names are no more releases than were approved."""
-        most = plan.attempts * (plan.rounds if request.kind == "train" else 1)
+        most = plan.attempts * _times(plan, request.kind)
         if self._ledger.reserved(plan.hash, request.kind) >= most:
             raise ReleaseRefused(
                 f"plan {plan.hash[:12]} allows {most} releases of kind {request.kind!r}, and all were begun here; a "
@@ -211,30 +253,10 @@ class Gate:
             )
 
     def _refuse_overspending(self, plan: Plan, policy: Policy, request: Request) -> None:
-        mechanism, cap = plan.round_mechanism, plan.training_epsilon
-        if mechanism is None or cap is None or request.kind != "train":
-            return
-        # By plan, not by phase instance: the coordinator names instances, and a new name must not be a new budget.
-        after = self._epsilon(plan, mechanism, plan.hash)
-        if after > cap * (1 + 1e-6):
-            raise PrivacyError(
-                f"round {request.round}, attempt {request.attempt} would bring ε to {after:.3f} of {cap:g} "
-                f"(δ = {plan.privacy.delta:g}); nothing was trained"
-            )
-        caps = policy.caps.epsilon
-        if (caps.phase, caps.month, caps.total) == (None, None, None):
-            return
-        month = self._clock().astimezone(ZoneInfo(policy.hours.zone))
-        month = month.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        said = epsilon_over(policy, after, self._epsilon(plan, mechanism, since=month), self._epsilon(plan, mechanism))
-        if said is not None:
-            raise PrivacyError(f"this bank's policy: {said}; nothing was trained")
-
-    def _epsilon(
-        self, plan: Plan, next_one: DpSgd, plan_hash: str | None = None, since: datetime | None = None
-    ) -> float:
-        spent = [DpSgd.from_dict(facts) for facts in self._ledger.mechanisms(plan_hash, since)]
-        return epsilon([*spent, next_one], plan.privacy.delta)
+        mechanism = plan.mechanism(request.kind)
+        if mechanism is not None:
+            what = f"{request.kind} in round {request.round}, attempt {request.attempt}"
+            Budget(self._ledger, policy, self._clock).refuse_overspending(plan, mechanism, what)
 
     def _write_down(self, request: Request, error: Exception) -> None:
         """What was refused, and why, for whoever reads the record; that it cannot be written is no second error."""
@@ -245,6 +267,13 @@ class Gate:
                 self._ledger.refuse(_release(request, None), said)
 
 
+def _times(plan: Plan, kind: Kind) -> int:
+    """How often a plan asks for one kind: what happens in each round, and what opens any sum or follows newcomers."""
+    return {"train": plan.rounds, "peers": plan.rounds + 3, "confirm": plan.rounds + 3, "reveal": plan.rounds + 3}.get(
+        kind, 1
+    )
+
+
 def _reason(error: Exception) -> str:
     """What the ledger, which auditors read and nobody can erase, says of an error: never what a row holds."""
     if isinstance(error, FraudflError) and not isinstance(error, DataError):
@@ -253,7 +282,7 @@ def _reason(error: Exception) -> str:
 
 
 def _release(request: Request, plan: Plan | None) -> Release:
-    mechanism = plan.round_mechanism if plan is not None and request.kind == "train" else None
+    mechanism = None if plan is None else plan.mechanism(request.kind)
     return Release(
         key=request.key,
         plan_hash=request.plan_hash,

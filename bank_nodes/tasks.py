@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bank_nodes.checks import Draft
 from bank_nodes.received import Received
@@ -13,12 +16,14 @@ from fraudfl.folder import BankFolder, Rows
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.models.mlp import build_model, layout, score_logits, set_vector
 from fraudfl.plan import Plan
+from fraudfl.privacy.contribution import within_bound
 from fraudfl.privacy.noise import NoiseSource
-from fraudfl.protocols import Request, Scalar, Vector
+from fraudfl.protocols import Kind, Request, Scalar, Vector
+from fraudfl.summed import MOST_COUNT, entry_bound
 from fraudfl.training.plain import LocalData, learning_rate_at, train_plain
 from fraudfl.transfer.codec import ErrorFeedback, encode
 from fraudfl.transfer.model import derived_seed, start_vector
-from fraudfl.transfer.pack import pack_counts
+from fraudfl.transfer.pack import pack_counts, pack_signed
 
 
 class Tasks:
@@ -31,9 +36,9 @@ class Tasks:
 
     def sketch(self, request: Request, plan: Plan) -> Draft:
         """Histograms of the training rows over the plan's public bins."""
-        sketch = self._folder.sketch(plan.features, plan.split, plan.encoder)
+        sketch = self._folder.sketch(plan.features, plan.split, plan.encoder, plan.account_rows)
         released = sketch if plan.training.prior == "released" else sketch.without_labels()
-        return Draft(payloads={"sketch": pack_counts(released.vector())})
+        return self._counted(plan, request.kind, {"sketch": released.vector()})
 
     def train(self, request: Request, plan: Plan) -> Draft:
         """One round of local training from the request's model."""
@@ -41,15 +46,21 @@ class Tasks:
         encoder = received.encoder(request)
         start = received.model(request, plan, encoder.width)
         rows = self._rows(plan, encoder, "train")
+        if plan.privacy.mode == "distributed":
+            vectors = {"update": self._noisy_sum(plan, start, rows)}
+            return Draft(mechanism=plan.round_mechanism, vectors=vectors, width=encoder.width)
         rate = learning_rate_at(plan.training, request.round - 1, plan.rounds)
         values: dict[str, Scalar] = {}
         if plan.private:
             vector = self._train_privately(plan, start, rows, rate)
         else:
             vector, values = self._train_plainly(plan, start, rows, rate, request)
+        if plan.secure_aggregation is not None:
+            vectors = {"update": (vector - start).astype(np.float64)}
+            return Draft(mechanism=plan.round_mechanism, vectors=vectors, width=encoder.width)
         payloads = {"update": self._compress(request, plan, encoder.width, vector - start, received)}
         if not plan.private and int(request.values.get("look", 0)):
-            payloads["scores"] = self._histogram(plan, encoder, "validation", start)
+            payloads["scores"] = pack_counts(self._histogram(plan, encoder, "validation", start))
         shape = layout(build_model(plan.model, encoder.width))
         return Draft(values=values, payloads=payloads, mechanism=plan.round_mechanism, layout=shape)
 
@@ -71,14 +82,35 @@ class Tasks:
             vector = self._plain(plan, training, vector, rows, rate, seed)[0]
         return self._judge(request, plan, encoder, vector, "alone")
 
-    def _train_privately(self, plan: Plan, start: Vector, rows: Rows, rate: float) -> Vector:
+    def _noisy_sum(self, plan: Plan, start: Vector, rows: Rows) -> NDArray[np.float64]:
         # Imported on use: Opacus takes 50 MB, and a bank without private plans never needs it.
+        from fraudfl.training.noisy_sum import noisy_sum
+
+        assert plan.round_mechanism is not None  # a private plan always has one
+        return noisy_sum(
+            plan.model,
+            start,
+            LocalData(rows.features, rows.labels, rows.clusters),
+            plan.training,
+            plan.round_mechanism,
+            account_rows=plan.account_rows,
+            bound=entry_bound(plan, "train"),
+            noise=self._noise,
+        )
+
+    def _train_privately(self, plan: Plan, start: Vector, rows: Rows, rate: float) -> Vector:
         from fraudfl.training.dp import train_dp
 
         assert plan.round_mechanism is not None  # a private plan always has one
-        data = LocalData(rows.features, rows.labels)
         trained = train_dp(
-            plan.model, start, data, plan.training, plan.round_mechanism, learning_rate=rate, noise=self._noise
+            plan.model,
+            start,
+            LocalData(rows.features, rows.labels, rows.clusters),
+            plan.training,
+            plan.round_mechanism,
+            learning_rate=rate,
+            noise=self._noise,
+            account_rows=plan.account_rows,
         )
         return trained.vector
 
@@ -87,6 +119,9 @@ class Tasks:
     ) -> tuple[Vector, dict[str, Scalar]]:
         seed = derived_seed(plan.seed, self._folder.bank, "train", request.round, request.attempt)
         vector, loss = self._plain(plan, plan.training, start, rows, rate, seed)
+        if plan.secure_aggregation is not None:
+            # Beside the sum nothing leaves.
+            return vector, {}
         values: dict[str, Scalar] = {} if loss is None else {"loss": loss}
         if plan.strategy.weighting == "examples":
             values["examples"] = len(rows.labels)
@@ -110,15 +145,31 @@ class Tasks:
         return data
 
     def _judge(self, request: Request, plan: Plan, encoder: Encoder, vector: Vector, name: str) -> Draft:
-        payloads = {
+        counts = {
             part: self._histogram(plan, encoder, part, vector, keep=(request.instance, name))
             for part in ("validation", "test")
         }
-        return Draft(payloads=payloads)
+        return self._counted(plan, request.kind, counts)
+
+    def _counted(self, plan: Plan, kind: Kind, counts: Mapping[str, NDArray[np.int64]]) -> Draft:
+        """Counts as they may leave: with this bank's noise where ε pays for them, and for a sum where one is made."""
+        mechanism = plan.mechanism(kind)
+        vectors = {part: np.minimum(found, MOST_COUNT).astype(np.float64) for part, found in counts.items()}
+        if mechanism is not None:
+            vectors = {
+                part: vector + mechanism.share_deviation * self._noise.gaussian(len(vector))
+                for part, vector in vectors.items()
+            }
+        if plan.secure_aggregation is not None:
+            return Draft(mechanism=mechanism, vectors=vectors)
+        if mechanism is None:
+            return Draft(payloads={part: pack_counts(found) for part, found in counts.items()})
+        payloads = {part: pack_signed(np.rint(vector).astype(np.int64)) for part, vector in vectors.items()}
+        return Draft(mechanism=mechanism, payloads=payloads)
 
     def _histogram(
         self, plan: Plan, encoder: Encoder, part: str, vector: Vector, keep: tuple[str, str] | None = None
-    ) -> bytes:
+    ) -> NDArray[np.int64]:
         rows = self._rows(plan, encoder, part)
         model = build_model(plan.model, encoder.width)
         set_vector(model, vector)
@@ -126,7 +177,11 @@ class Tasks:
         if keep is not None:
             instance, name = keep
             self._folder.keep_scores(instance, f"{name}-{part}", logits)
-        return pack_counts(ScoreHistogram.from_logits(logits, rows.labels, plan.score_bins).to_vector())
+        labels = rows.labels
+        if plan.account_rows is not None:
+            counted = within_bound(rows.clusters, plan.account_rows)
+            logits, labels = logits[counted], labels[counted]
+        return ScoreHistogram.from_logits(logits, labels, plan.score_bins).to_vector()
 
     def _rows(self, plan: Plan, encoder: Encoder, part: str) -> Rows:
         return self._folder.rows(plan.features, plan.split, encoder, part)

@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from fraudfl.config_coordinator import CoordinatorConfig
+from fraudfl.config_privacy import PrivacyConfig as PrivacyConfig
+from fraudfl.config_privacy import SecureAggregationConfig as SecureAggregationConfig
 from fraudfl.frozen import Frozen as Frozen
 from fraudfl.frozen import Name as Name
 
@@ -266,44 +268,6 @@ class SplitConfig(Frozen):
         return self
 
 
-class PrivacyConfig(Frozen):
-    """What differential privacy this phase promises.
-
-    Attributes:
-        mode: Who adds the noise: nobody, or each bank in full (`local`).
-        unit: What is protected.
-        epsilon: Budget for the phase, per unit, at each bank.
-        delta: Failure probability; at most 1 / (10 * units).
-        units: Public upper bound on the units at any bank.
-        training_share: Part of ε that pays for training; the rest is kept for encoder and evaluation.
-        clip_norm: L2 bound per unit.
-        sampling_rate: Poisson sampling rate q of a step.
-        steps_per_round: Planned DP-SGD steps per round.
-        spare_attempts: Rounds beyond the planned ones that the budget also pays for: each repeated attempt uses one.
-    """
-
-    mode: Literal["none", "local"] = "none"
-    unit: Literal["transaction"] = "transaction"
-    epsilon: float | None = Field(default=None, gt=0, le=1000)
-    delta: float = Field(default=1e-6, gt=0, lt=1)
-    units: int = Field(default=100_000, ge=1)
-    training_share: float = Field(default=1.0, gt=0, le=1)
-    clip_norm: float = Field(default=1.0, gt=0)
-    sampling_rate: float = Field(default=0.05, gt=0, le=1)
-    steps_per_round: int = Field(default=20, ge=1)
-    spare_attempts: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _budget_is_complete(self) -> Self:
-        if self.mode == "none":
-            return self
-        if self.epsilon is None:
-            raise ValueError(f"privacy mode `{self.mode}` needs `epsilon`")
-        if self.delta > 1 / (10 * self.units):
-            raise ValueError(f"delta {self.delta:g} is above 1/(10*units) = {1 / (10 * self.units):g}; lower delta")
-        return self
-
-
 CodecName = Literal["float32", "float16", "int8", "topk"]
 
 
@@ -322,22 +286,38 @@ class CodecConfig(Frozen):
 
 
 class StrategyConfig(Frozen):
-    """How updates become the next model: one of Flower's strategies.
+    """How updates become the next model: one of Flower's strategies, or one step of DP-SGD or DP-Adam on a noisy sum.
 
     Attributes:
+        name: `dpsgd` and `dpadam` belong to privacy mode `distributed`, and only to it.
         weighting: `equal`, or `examples` (refused under differential privacy: counts depend on data).
-        server_learning_rate: For fedadam.
-        server_momentum: For fedavgm.
+        server_learning_rate: For fedadam, dpsgd and dpadam; the latter two follow `training.schedule`.
+        server_momentum: For fedavgm and dpsgd.
+        averaging: For dpsgd and dpadam: weight of the past in the running mean of iterates that becomes the phase's
+            model; 0 takes the last iterate.
         trim: Share cut on each side by fedtrimmedavg.
         byzantine: Banks that krum assumes to lie.
     """
 
-    name: Literal["fedavg", "fedprox", "fedavgm", "fedadam", "fedtrimmedavg", "fedmedian", "krum"] = "fedavg"
+    name: Literal[
+        "fedavg", "fedprox", "fedavgm", "fedadam", "fedtrimmedavg", "fedmedian", "krum", "dpsgd", "dpadam"
+    ] = "fedavg"
     weighting: Literal["equal", "examples"] = "examples"
     server_learning_rate: float = Field(default=0.02, gt=0)
     server_momentum: float = Field(default=0.5, gt=0, lt=1)
     trim: float = Field(default=0.1, gt=0, lt=0.5)
     byzantine: int = Field(default=1, ge=0)
+    averaging: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def steps_on_sums(self) -> bool:
+        """Whether one step follows one noisy sum."""
+        return self.name in ("dpsgd", "dpadam")
+
+    @property
+    def needs_single_updates(self) -> bool:
+        """Whether it looks at each bank's update by itself."""
+        return self.name in ("fedtrimmedavg", "fedmedian", "krum")
 
 
 class PhaseConfig(Frozen):
@@ -356,6 +336,9 @@ class PhaseConfig(Frozen):
         alert_budget: Share of transactions that analysts can look at.
         training: This phase's training, where it differs from the consortium's.
         max_update_norm: L2 norm above which a bank's gate takes an update for a fault and keeps it.
+        secure_aggregation: How banks add up what they release; without it the coordinator sees each bank's.
+        cohort: Banks asked in one round under secure aggregation, drawn from those available; None asks all.
+        score_bins: Bins of a score histogram.
     """
 
     name: Name
@@ -374,6 +357,9 @@ class PhaseConfig(Frozen):
     evaluate_every: int = Field(default=1, ge=1)
     alert_budget: float = Field(default=0.005, gt=0, lt=1)
     max_update_norm: float = Field(default=10_000.0, gt=0)
+    secure_aggregation: SecureAggregationConfig | None = None
+    cohort: int | None = Field(default=None, ge=2)
+    score_bins: int = Field(default=1024, ge=16, le=65_536)
 
     @model_validator(mode="after")
     def _private_phases_weigh_by_constants(self) -> Self:
@@ -381,6 +367,45 @@ class PhaseConfig(Frozen):
             raise ValueError(
                 "with differential privacy banks weigh by a public constant; set strategy.weighting: equal"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _noise_and_strategy_belong_together(self) -> Self:
+        distributed = self.privacy.mode == "distributed"
+        if distributed and self.secure_aggregation is None:
+            raise ValueError(
+                "privacy mode `distributed` needs a `secure_aggregation` section: each bank adds only a share of the "
+                "noise, which protects nothing but the sum"
+            )
+        if distributed != self.strategy.steps_on_sums:
+            raise ValueError(
+                f"strategy {self.strategy.name!r} does not go with privacy mode {self.privacy.mode!r}; `dpsgd` and "
+                "`dpadam` take one step on the sum of mode `distributed`, and nothing else does"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sums_are_enough(self) -> Self:
+        secure = self.secure_aggregation
+        if secure is None:
+            if self.cohort is not None:
+                raise ValueError("`cohort` needs a `secure_aggregation` section; without one every bank is asked")
+            return self
+        if self.strategy.needs_single_updates:
+            raise ValueError(
+                f"strategy {self.strategy.name!r} looks at each bank's update, which secure aggregation hides; use one "
+                "that needs their sum alone, such as fedavg"
+            )
+        if self.strategy.weighting == "examples":
+            raise ValueError("under secure aggregation banks weigh the same; set strategy.weighting: equal")
+        if self.codec.up != "float32":
+            raise ValueError(
+                f"codec.up is {self.codec.up!r}, but masked vectors have an encoding of their own; leave codec.up out"
+            )
+        if self.stragglers == "fold":
+            raise ValueError("a masked update that comes late cannot be used by itself; set stragglers: drop")
+        if self.cohort is not None and self.cohort < secure.min_cohort:
+            raise ValueError(f"cohort {self.cohort} is smaller than min_cohort {secure.min_cohort}")
         return self
 
 

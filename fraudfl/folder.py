@@ -23,6 +23,7 @@ from fraudfl.features.apart import compute_apart
 from fraudfl.features.declaration import Feature, declare
 from fraudfl.features.encoder import Encoder
 from fraudfl.features.sketch import EncoderSpec, Sketch, sketch_table
+from fraudfl.privacy.contribution import within_bound
 
 PARTS = ("train", "validation", "test")
 
@@ -121,10 +122,20 @@ class BankFolder:
         folder = destination.parent
         compute_features(self.transactions, declared, destination, contract=self.contract, temp_directory=folder)
 
-    def sketch(self, features: FeaturesConfig, split: SplitConfig, spec: EncoderSpec) -> Sketch:
-        """Histograms of the training rows over the plan's public bins."""
+    def sketch(
+        self, features: FeaturesConfig, split: SplitConfig, spec: EncoderSpec, account_rows: int | None = None
+    ) -> Sketch:
+        """Histograms of the training rows over the plan's public bins.
+
+        Args:
+            account_rows: Most rows of one account that count; None for all.
+        """
         table = self.table()
         rows = split_rows(table, split).train
+        if account_rows is not None:
+            counted = np.flatnonzero(rows)
+            rows = np.zeros_like(rows)
+            rows[counted[within_bound(_clusters(table)[counted], account_rows)]] = True
         labels = table["label"].to_numpy()[rows]
         return sketch_table(self.features(features).filter(pa.array(rows)), labels, spec)
 

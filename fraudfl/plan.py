@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from dataclasses import replace
 from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
@@ -16,6 +18,7 @@ from fraudfl.config import (
     ModelConfig,
     PhaseConfig,
     PrivacyConfig,
+    SecureAggregationConfig,
     SplitConfig,
     StrategyConfig,
     TrainingConfig,
@@ -25,9 +28,12 @@ from fraudfl.errors import PlanError
 from fraudfl.features.declaration import declare, declare_categorical
 from fraudfl.features.sketch import EncoderSpec
 from fraudfl.metrics.histogram import ScoreBins
-from fraudfl.privacy.mechanisms import DpSgd
+from fraudfl.privacy.accounting import calibrate_jointly
+from fraudfl.privacy.mechanisms import DpSgd, GaussianSum, Mechanism
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
+DISCRETE_PART = 0.1
+"""Part of δ set aside, where sums are added up in whole numbers, for what that changes in the noise."""
 
 
 class ReleaseRule(Frozen):
@@ -36,10 +42,12 @@ class ReleaseRule(Frozen):
     Attributes:
         content: What it is.
         covered: Whether the phase's ε pays for it.
+        summed: Whether the coordinator gets it inside a sum over banks only.
     """
 
     content: str
     covered: bool
+    summed: bool = False
 
 
 class Plan(Frozen):
@@ -60,6 +68,9 @@ class Plan(Frozen):
     split: SplitConfig
     privacy: PrivacyConfig
     noise_multiplier: float | None
+    encoder_noise: float | None
+    evaluation_noise: float | None
+    secure_aggregation: SecureAggregationConfig | None
     strategy: StrategyConfig
     codec: CodecConfig
     score_bins: ScoreBins
@@ -72,13 +83,7 @@ class Plan(Frozen):
     @model_validator(mode="after")
     def _lists_all_that_leaves(self) -> Self:
         """A bank approves what the list says, so that the list must follow from what the plan does."""
-        wanted = _releases(
-            private=self.private,
-            prior_released=self.training.prior == "released",
-            counts=self.strategy.weighting == "examples",
-            alone=self.alone,
-        )
-        if self.releases != wanted:
+        if self.releases != releases_of(self):
             raise ValueError("`releases` is not the list of what this plan releases")
         return self
 
@@ -97,16 +102,46 @@ class Plan(Frozen):
         return self.privacy.mode != "none"
 
     @property
+    def unit_rows(self) -> int:
+        """Most transactions of one unit that a release depends on."""
+        return self.account_rows or 1
+
+    @property
+    def account_rows(self) -> int | None:
+        """The bound on one account's transactions, where privacy is per account."""
+        return self.privacy.account_rows if self.private and self.privacy.unit == "account" else None
+
+    @property
+    def min_cohort(self) -> int:
+        """Fewest banks whose figures are added up before the coordinator sees them."""
+        return 1 if self.secure_aggregation is None else self.secure_aggregation.min_cohort
+
+    @property
+    def parties(self) -> int:
+        """Banks that share the noise of a sum; 1 where each adds it in full."""
+        return self.min_cohort if self.privacy.mode == "distributed" else 1
+
+    @property
+    def delta(self) -> float:
+        """What the mechanisms' δ may come to: the phase's δ without the part set aside for whole numbers."""
+        return _continuous_delta(self.privacy)
+
+    @property
     def round_mechanism(self) -> DpSgd | None:
         """What one round's update costs, or None where nothing is promised."""
         if self.noise_multiplier is None:
             return None
-        return _mechanism(self.privacy, self.noise_multiplier, self.privacy.steps_per_round)
+        return _training(self, self.noise_multiplier, self.privacy.steps_per_round)
 
-    @property
-    def training_epsilon(self) -> float | None:
-        """The part of ε that pays for training."""
-        return None if self.privacy.epsilon is None else self.privacy.epsilon * self.privacy.training_share
+    def mechanism(self, kind: str) -> Mechanism | None:
+        """What one release of a kind costs, or None where nothing is promised for it."""
+        if kind == "train":
+            return self.round_mechanism
+        if kind == "sketch" and self.encoder_noise is not None:
+            return _sketching(self, self.encoder_noise)
+        if kind == "evaluate" and self.evaluation_noise is not None:
+            return _evaluating(self, self.evaluation_noise)
+        return None
 
     @property
     def not_covered(self) -> tuple[str, ...]:
@@ -131,12 +166,21 @@ class Plan(Frozen):
 
 
 def make_plan(config: FraudflConfig, phase: PhaseConfig, contract: Contract) -> Plan:
-    """Fill in everything that a phase leaves to defaults, noise included."""
-    private = phase.privacy.mode != "none"
+    """Fill in everything that a phase leaves to defaults, noise included.
+
+    Raises:
+        PlanError: when accounts are the unit of privacy, and the data has none.
+        PrivacyError: when no noise keeps the phase within its ε.
+    """
+    if phase.privacy.mode != "none" and phase.privacy.unit == "account" and "account" not in contract.columns:
+        raise PlanError(
+            f"phase {phase.name}: privacy.unit is `account`, but the data has no column `account` (it has "
+            f"{', '.join(contract.columns)}); set `unit: transaction`, or map a column to `account`"
+        )
     training = phase.training or config.training
     if phase.strategy.name == "fedprox" and training.proximal_mu == 0:
         training = training.model_copy(update={"proximal_mu": 0.01})
-    return Plan(
+    draft = Plan.model_construct(
         consortium=config.consortium.name,
         phase=phase.name,
         kind=phase.kind,
@@ -150,21 +194,20 @@ def make_plan(config: FraudflConfig, phase: PhaseConfig, contract: Contract) -> 
         training=training,
         split=config.split,
         privacy=phase.privacy,
-        noise_multiplier=_noise_multiplier(phase) if private else None,
+        noise_multiplier=None,
+        encoder_noise=None,
+        evaluation_noise=None,
+        secure_aggregation=phase.secure_aggregation,
         strategy=phase.strategy,
         codec=phase.codec,
-        score_bins=ScoreBins(count=1024),
+        score_bins=ScoreBins(count=phase.score_bins),
         evaluate_every=phase.evaluate_every,
         alert_budget=phase.alert_budget,
         alone="alone" in phase.baselines,
         max_update_norm=phase.max_update_norm,
-        releases=_releases(
-            private=private,
-            prior_released=training.prior == "released",
-            counts=phase.strategy.weighting == "examples",
-            alone="alone" in phase.baselines,
-        ),
     )
+    draft = draft.model_copy(update=_noise(draft))
+    return Plan(**dict(draft) | {"releases": releases_of(draft)})
 
 
 def _encoder_spec(config: FraudflConfig, contract: Contract) -> EncoderSpec:
@@ -181,37 +224,94 @@ def _encoder_spec(config: FraudflConfig, contract: Contract) -> EncoderSpec:
     )
 
 
-def _mechanism(privacy: PrivacyConfig, noise_multiplier: float, steps: int) -> DpSgd:
+def _noise(plan: Plan) -> dict[str, float]:
+    """Noise multipliers: encoder and evaluation by their shares of ε, training by what their composition leaves."""
+    privacy = plan.privacy
+    if privacy.epsilon is None or not plan.private:
+        return {}
+    noise: dict[str, float] = {}
+    fixed: list[Mechanism] = []
+    for name, share, describe in (
+        ("encoder_noise", privacy.encoder_share, _sketching),
+        ("evaluation_noise", privacy.evaluation_share, _evaluating),
+    ):
+        if share > 0:
+            # A phase with spare attempts may also need a second one of these.
+            event = replace(describe(plan, 1.0), releases=2 if privacy.spare_attempts else 1)
+            fixed.append(event.calibrate(share * privacy.epsilon, plan.delta))
+            noise[name] = fixed[-1].noise_multiplier
+    steps = (plan.rounds + privacy.spare_attempts) * privacy.steps_per_round
+    training = _training(plan, 1.0, steps)
+    noise["noise_multiplier"] = calibrate_jointly(fixed, training, privacy.epsilon, plan.delta)
+    return noise
+
+
+def _training(plan: Plan, noise_multiplier: float, steps: int) -> DpSgd:
+    privacy = plan.privacy
     return DpSgd(
         sampling_rate=privacy.sampling_rate,
         noise_multiplier=noise_multiplier,
         clip_norm=privacy.clip_norm,
         steps=steps,
-        expected_batch=privacy.sampling_rate * privacy.units,
+        expected_batch=privacy.sampling_rate * (privacy.expected_units or privacy.units),
         unit=privacy.unit,
+        parties=plan.parties,
+        colluding=_colluding(plan),
     )
 
 
-def _noise_multiplier(phase: PhaseConfig) -> float:
-    privacy = phase.privacy
-    assert privacy.epsilon is not None  # PrivacyConfig refuses a private mode without it
-    steps = (phase.rounds + privacy.spare_attempts) * privacy.steps_per_round
-    budget = privacy.epsilon * privacy.training_share
-    return _mechanism(privacy, 1.0, steps).calibrate(budget, privacy.delta).noise_multiplier
+def _sketching(plan: Plan, noise_multiplier: float) -> GaussianSum:
+    """One transaction counts once in each column's histogram, and among the labels where these are released."""
+    columns = len(plan.encoder.numeric) + len(plan.encoder.categorical) + (plan.training.prior == "released")
+    return _counting(plan, noise_multiplier, math.sqrt(columns) * plan.unit_rows)
 
 
-def _releases(*, private: bool, prior_released: bool, counts: bool, alone: bool) -> dict[str, tuple[ReleaseRule, ...]]:
+def _evaluating(plan: Plan, noise_multiplier: float) -> GaussianSum:
+    """One transaction is in one of the two histograms; an account's may be in both, up to its bound in each."""
+    both = 1.0 if plan.privacy.unit == "transaction" else math.sqrt(2)
+    return _counting(plan, noise_multiplier, both * plan.unit_rows)
+
+
+def _counting(plan: Plan, noise_multiplier: float, sensitivity: float) -> GaussianSum:
+    return GaussianSum(
+        noise_multiplier=noise_multiplier,
+        sensitivity=sensitivity,
+        unit=plan.privacy.unit,
+        parties=plan.parties,
+        colluding=_colluding(plan),
+    )
+
+
+def _colluding(plan: Plan) -> int:
+    secure = plan.secure_aggregation
+    return secure.colluding if secure is not None and plan.privacy.mode == "distributed" else 0
+
+
+def _continuous_delta(privacy: PrivacyConfig) -> float:
+    return privacy.delta * (1 - DISCRETE_PART) if privacy.mode == "distributed" else privacy.delta
+
+
+def releases_of(plan: Plan) -> dict[str, tuple[ReleaseRule, ...]]:
+    """Everything that a plan lets out, by kind of request."""
+    secure = plan.secure_aggregation
+
+    def rule(content: str, covered: bool = False) -> ReleaseRule:
+        return ReleaseRule(content=content, covered=covered, summed=secure is not None)
+
     rules: dict[str, list[ReleaseRule]] = {
         "join": [],
-        "sketch": [ReleaseRule(content="encoder sketches", covered=False)],
-        "train": [ReleaseRule(content="model updates", covered=private)],
-        "evaluate": [ReleaseRule(content="score histograms", covered=False)],
+        "sketch": [rule("encoder sketches", plan.encoder_noise is not None)],
+        "train": [rule("model updates", plan.private)],
+        "evaluate": [rule("score histograms", plan.evaluation_noise is not None)],
     }
-    if prior_released:
-        rules["sketch"].append(ReleaseRule(content="label counts", covered=False))
-    if not private:
-        in_the_open = ["training loss", "score histograms", *(["example counts"] if counts else [])]
-        rules["train"] += [ReleaseRule(content=content, covered=False) for content in in_the_open]
-    if alone:
-        rules["alone"] = [ReleaseRule(content="score histograms of the model trained alone", covered=False)]
+    if plan.training.prior == "released":
+        rules["sketch"].append(rule("label counts", plan.encoder_noise is not None))
+    if not plan.private and secure is None:
+        counts = ["example counts"] if plan.strategy.weighting == "examples" else []
+        rules["train"] += [rule(content) for content in ("training loss", "score histograms", *counts)]
+    if plan.alone:
+        rules["alone"] = [rule("score histograms of the model trained alone")]
+    if secure is not None:
+        # Keys and signatures do not depend on data: there is nothing to list.
+        rules |= {"peers": []} | ({"confirm": [], "reveal": []} if secure.recover else {})
     return {kind: tuple(entries) for kind, entries in rules.items()}

@@ -15,8 +15,10 @@ from fraudfl.transfer.savings import RawSizes
 Refused = Literal["refused", "not-approved", "not-now", "away", "silent"]
 REFUSED: tuple[Refused, ...] = ("refused", "not-approved", "not-now", "away", "silent")
 """Why there is no reply: a no for good; a no until somebody approves, a schedule opens or the bank is back; no word."""
-Kind = Literal["join", "sketch", "train", "evaluate", "alone"]
-KINDS: tuple[Kind, ...] = ("join", "sketch", "train", "evaluate", "alone")
+Kind = Literal["join", "peers", "sketch", "train", "evaluate", "alone", "confirm", "reveal"]
+KINDS: tuple[Kind, ...] = ("join", "peers", "sketch", "train", "evaluate", "alone", "confirm", "reveal")
+SUMMED: tuple[Kind, ...] = ("sketch", "train", "evaluate", "alone")
+"""Kinds whose replies are added up over banks: masked, where the plan has secure aggregation."""
 Scalar = int | float | str
 INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What a phase instance may be called: banks name folders after it."""
@@ -34,6 +36,7 @@ class Request:
         round: 0 for what happens once in a phase, else 1-based.
         attempt: 1-based; another attempt is a new release.
         cohort: Digest (hex) of the banks asked together.
+        about: For `confirm` and `reveal`: the kind whose sum they open; else empty.
         acknowledged: Highest round whose replies the coordinator has stored for good.
         seen, seen_hash: Number and hash (hex) of the highest entry of this bank's ledger that the coordinator has seen
             in a reply: a ledger restored from an older copy may reach the number again, with another entry under it.
@@ -47,6 +50,7 @@ class Request:
     round: int
     attempt: int
     cohort: str
+    about: Kind | Literal[""] = ""
     acknowledged: int = 0
     seen: int = 0
     seen_hash: str = ""
@@ -56,7 +60,8 @@ class Request:
     @property
     def key(self) -> str:
         """What makes two deliveries the same request: never Flower's ids."""
-        return f"{self.plan_hash}/{self.instance}/{self.round}/{self.attempt}/{self.kind}/{self.cohort}"
+        kind = f"{self.kind}-{self.about}" if self.about else self.kind
+        return f"{self.plan_hash}/{self.instance}/{self.round}/{self.attempt}/{kind}/{self.cohort}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +120,10 @@ class Fleet(Protocol):
         """Ids of the banks that can be asked, sorted."""
         ...
 
+    def present(self) -> tuple[str, ...]:
+        """Ids of those that are there now, as far as is known without asking, sorted."""
+        ...
+
     def overhead(self) -> Mapping[str, tuple[int, int]]:
         """Bytes (down, up) per bank that finding out who is there has cost."""
         ...
@@ -145,7 +154,7 @@ class Aggregator(Protocol):
         ...
 
     def add(self, bank: str, update: Vector, weight: float) -> None:
-        """Take one bank's update (its model minus `current`)."""
+        """Take one bank's update (its model minus `current`), or what a cohort's sum came to, under its name."""
         ...
 
     def finish(self) -> Vector:
@@ -168,6 +177,14 @@ class Checkpoint:
     round: int
     arrays: Mapping[str, NDArray[Any]]
     facts: Mapping[str, Any]
+
+
+class Notary(Protocol):
+    """Signs for what the coordinator has received, so that a bank can prove its own record by it."""
+
+    def receipt(self, reply: Reply) -> bytes:
+        """A signed receipt for one release, kept for good before it is given."""
+        ...
 
 
 class Checkpoints(Protocol):

@@ -5,18 +5,18 @@ A message holds one ConfigRecord, since each Flower object costs one exchange.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from fraudfl.errors import WireError
-from fraudfl.protocols import INSTANCE, KINDS, REFUSED, Kind, Refusal, Refused, Reply, Request, Scalar
+from fraudfl.protocols import INSTANCE, KINDS, REFUSED, SUMMED, Kind, Refusal, Refused, Reply, Request, Scalar
 from fraudfl.transfer.squeeze import expand, squeeze
 
 RECORD = "fraudfl"
 MESSAGE_TYPE = "query"
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 MAX_PAYLOAD_BYTES = 256 * 2**20
 _VALUE, _PAYLOAD = "v.", "p."
 
@@ -31,6 +31,7 @@ def request_to_record(request: Request) -> RecordDict:
         "round": request.round,
         "attempt": request.attempt,
         "cohort": bytes.fromhex(request.cohort),
+        "about": request.about,
         "ack": request.acknowledged,
         "seen": request.seen,
         "seen-hash": bytes.fromhex(request.seen_hash),
@@ -48,6 +49,7 @@ def request_from_record(record: RecordDict) -> Request:
         round=_count(fields, "round"),
         attempt=_count(fields, "attempt"),
         cohort=_bytes(fields, "cohort", 32).hex(),
+        about=_about(fields),
         acknowledged=_count(fields, "ack"),
         seen=_count(fields, "seen"),
         seen_hash=_hash(fields, "seen-hash"),
@@ -144,6 +146,13 @@ def _kind(fields: dict[str, Any]) -> Kind:
     if kind not in KINDS:
         raise WireError(f"field 'kind' is {kind!r}, expected one of {', '.join(KINDS)}")
     return cast(Kind, kind)
+
+
+def _about(fields: dict[str, Any]) -> Kind | Literal[""]:
+    about = fields.get("about")
+    if about != "" and about not in SUMMED:
+        raise WireError(f"field 'about' is {about!r}, expected nothing or one of {', '.join(SUMMED)}")
+    return cast("Kind | Literal['']", about)
 
 
 def _text(fields: dict[str, Any], name: str, longest: int) -> str:

@@ -8,9 +8,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fraudfl.errors import FraudflError, QuorumError, WireError
-from fraudfl.protocols import Answer, Kind, Reply, Request, Scalar
+from fraudfl.plan import Plan
+from fraudfl.protocols import Answer, Kind, Refused, Reply, Request, Scalar
+from fraudfl.transfer.pack import unpack_counts, unpack_signed
 from pipelines.world import Phase
 
 # What a bank that sends nothing now may yet send, with nobody's help but time's or its own people's.
@@ -53,7 +59,8 @@ def ask(
     for attempt in range(phase.world.checkpoints.attempt(kind, round_number), phase.plan.attempts + 1):
         phase.world.checkpoints.note_attempt(kind, round_number, attempt)
         restart()
-        heard = _one_attempt(phase, _addresses(phase, kind, round_number, attempt, enclose), take, needed)
+        asked = Asked(kind, round_number, attempt, cohort_digest(banks))
+        heard = one_attempt(phase, addresses(phase, asked, banks, enclose), take, needed)
         if len(heard) >= needed:
             phase.state.took_part |= heard
             return heard
@@ -65,31 +72,54 @@ def ask(
     )
 
 
-def _addresses(
-    phase: Phase, kind: Kind, round_number: int, attempt: int, enclose: Callable[[str], Enclosed]
+@dataclass(frozen=True)
+class Asked:
+    """What one attempt asks, of whichever bank.
+
+    Attributes:
+        cohort: Digest of the banks asked together.
+        about: For `confirm` and `reveal`: the kind whose sum they open.
+    """
+
+    kind: Kind
+    round: int
+    attempt: int
+    cohort: str
+    about: Kind | Literal[""] = ""
+
+
+def cohort_digest(banks: Iterable[str]) -> str:
+    """SHA-256 (hex) over the ids of the banks asked together."""
+    return hashlib.sha256("\n".join(banks).encode()).hexdigest()
+
+
+def addresses(
+    phase: Phase, asked: Asked, banks: Iterable[str], enclose: Callable[[str], Enclosed]
 ) -> dict[str, Request]:
-    banks = phase.world.fleet.banks()
-    cohort = hashlib.sha256("\n".join(banks).encode()).hexdigest()
-    requests = {}
-    for bank in banks:
-        enclosed = enclose(bank)
-        seen, seen_hash = phase.state.seen.get(bank, (0, ""))
-        # A bank that was away when the others took the plan, or lost it, is offered it again.
-        offer = {} if bank in phase.state.joined or kind == "join" else {"plan": phase.plan.canonical_json()}
-        requests[bank] = Request(
-            kind=kind,
-            plan_hash=phase.plan.hash,
-            instance=phase.terms.instance,
-            round=round_number,
-            attempt=attempt,
-            cohort=cohort,
-            acknowledged=phase.state.round,
-            seen=seen,
-            seen_hash=seen_hash,
-            values=enclosed.values,
-            payloads={**offer, **enclosed.payloads},
-        )
-    return requests
+    """One request for each of the banks."""
+    return {bank: _request(phase, asked, bank, enclose(bank)) for bank in banks}
+
+
+def _request(phase: Phase, asked: Asked, bank: str, enclosed: Enclosed) -> Request:
+    seen, seen_hash = phase.state.seen.get(bank, (0, ""))
+    # A bank that was away when the others took the plan, or lost it, is offered it again.
+    offer = {} if bank in phase.state.joined or asked.kind == "join" else {"plan": phase.plan.canonical_json()}
+    if bank in phase.state.receipts:
+        offer["receipt"] = phase.state.receipts[bank]
+    return Request(
+        kind=asked.kind,
+        plan_hash=phase.plan.hash,
+        instance=phase.terms.instance,
+        round=asked.round,
+        attempt=asked.attempt,
+        cohort=asked.cohort,
+        about=asked.about,
+        acknowledged=phase.state.round,
+        seen=seen,
+        seen_hash=seen_hash,
+        values=enclosed.values,
+        payloads={**offer, **enclosed.payloads},
+    )
 
 
 def late_replies(phase: Phase) -> list[tuple[Request, Reply]]:
@@ -108,7 +138,7 @@ def late_replies(phase: Phase) -> list[tuple[Request, Reply]]:
     return replies
 
 
-def _one_attempt(phase: Phase, requests: Mapping[str, Request], take: Callable[[Reply], None], needed: int) -> set[str]:
+def one_attempt(phase: Phase, requests: Mapping[str, Request], take: Callable[[Reply], None], needed: int) -> set[str]:
     """Ask; then ask those again that could not answer yet, until the quorum is there or the patience is over.
 
     They get the same request: nothing of theirs has left, so it is the same attempt.
@@ -125,7 +155,7 @@ def _one_attempt(phase: Phase, requests: Mapping[str, Request], take: Callable[[
         phase.world.fleet.pause(min(left, _pause(not_yet.values())))
         asked = {bank: requests[bank] for bank in not_yet}
     for bank, answer in not_yet.items():
-        _leave_out(phase, bank, requests[bank].round, answer.reason)
+        _leave_out(phase, bank, requests[bank].round, answer.reason, answer.code)
     return heard
 
 
@@ -145,10 +175,11 @@ def _one_question(
             reply = _checked(answer, request)
             take(reply)
         except FraudflError as error:
-            _leave_out(phase, answer.bank, request.round, str(error))
+            _leave_out(phase, answer.bank, request.round, str(error), answer.code)
             continue
         heard.add(answer.bank)
         phase.state.joined.add(answer.bank)
+        phase.state.refusals.pop(answer.bank, None)
         _saw(phase, reply)
         phase.world.progress.event("heard", kind=request.kind, round=request.round, bank=answer.bank, of=len(requests))
     return not_yet
@@ -158,6 +189,8 @@ def _saw(phase: Phase, reply: Reply) -> None:
     """Remember how far this bank's ledger goes: one that is restored from an older copy is found out by it."""
     if reply.entry > phase.state.seen.get(reply.bank, (0, ""))[0]:
         phase.state.seen[reply.bank] = (reply.entry, reply.entry_hash)
+        if phase.world.notary is not None:
+            phase.state.receipts[reply.bank] = phase.world.notary.receipt(reply)
 
 
 def _pause(answers: Iterable[Answer]) -> float:
@@ -191,9 +224,21 @@ def payload(reply: Reply, name: str) -> bytes:
     return data
 
 
-def _leave_out(phase: Phase, bank: str, round_number: int, reason: str) -> None:
+def read_counts(plan: Plan, reply: Reply, name: str, size: int) -> NDArray[np.int64]:
+    """Counts from a reply; below zero only where they carry noise. Raises WireError."""
+    data = payload(reply, name)
+    if plan.mechanism(reply.kind) is not None:
+        return unpack_signed(data, size)
+    counts = unpack_counts(data, size)
+    if (counts < 0).any():
+        raise WireError(f"{name!r} holds counts below zero")
+    return counts
+
+
+def _leave_out(phase: Phase, bank: str, round_number: int, reason: str, code: Refused) -> None:
     # What it holds is unknown now: next time it gets everything whole.
     phase.state.held.pop(bank, None)
+    phase.state.refusals[bank] = code
     phase.state.joined.discard(bank)
     phase.state.excluded.append({"bank": bank, "round": round_number, "reason": reason})
     phase.world.progress.event("excluded", bank=bank, round=round_number, reason=reason)

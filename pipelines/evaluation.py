@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fraudfl.metrics.figures import Figures
 from fraudfl.metrics.histogram import ScoreHistogram
+from fraudfl.plan import Plan
+from fraudfl.privacy.denoise import plausible_counts
 from fraudfl.protocols import Kind, Reply
-from pipelines.asking import Enclosed, ask
-from pipelines.training import model_for, read_histogram
+from pipelines.asking import Enclosed, ask, read_counts
+from pipelines.summing import add_up
+from pipelines.training import model_for
 from pipelines.world import Phase
 
 
@@ -62,16 +69,39 @@ def _without_model(phase: Phase, bank: str) -> Enclosed:
 
 def _judge(phase: Phase, kind: Kind, enclose: Callable[[str], Enclosed]) -> Evaluation:
     plan = phase.plan
-    sums = {part: ScoreHistogram.empty(plan.score_bins) for part in ("validation", "test")}
-
-    def forget() -> None:
-        sums.update({part: ScoreHistogram.empty(plan.score_bins) for part in sums})
-
-    def add(reply: Reply) -> None:
-        read = {part: read_histogram(plan, reply, part) for part in sums}
-        sums.update({part: sums[part] + histogram for part, histogram in read.items()})
-
-    heard = ask(phase, kind, plan.rounds, enclose, add, forget)
+    sums, heard = _added_up(phase, kind, enclose) if plan.secure_aggregation else _each(phase, kind, enclose)
     thresholds = choose_thresholds(sums["validation"], plan.alert_budget)
     figures = sums["test"].figures(threshold=thresholds["balanced_accuracy"], budget=plan.alert_budget)
     return Evaluation(sums["validation"], sums["test"], thresholds, figures, heard)
+
+
+def _added_up(
+    phase: Phase, kind: Kind, enclose: Callable[[str], Enclosed]
+) -> tuple[dict[str, ScoreHistogram], set[str]]:
+    summed = add_up(phase, kind, phase.plan.rounds, enclose)
+    sums = {part: _histogram(phase.plan, np.rint(vector)) for part, vector in summed.vectors.items()}
+    return sums, set(summed.banks)
+
+
+def _each(phase: Phase, kind: Kind, enclose: Callable[[str], Enclosed]) -> tuple[dict[str, ScoreHistogram], set[str]]:
+    size = 2 * phase.plan.score_bins.size
+    sums = {part: np.zeros(size, dtype=np.int64) for part in ("validation", "test")}
+
+    def forget() -> None:
+        for total in sums.values():
+            total[:] = 0
+
+    def add(reply: Reply) -> None:
+        read = {part: read_counts(phase.plan, reply, part, size) for part in sums}
+        for part, counts in read.items():
+            sums[part] += counts
+
+    heard = ask(phase, kind, phase.plan.rounds, enclose, add, forget)
+    return {part: _histogram(phase.plan, total) for part, total in sums.items()}, heard
+
+
+def _histogram(plan: Plan, counts: NDArray[Any]) -> ScoreHistogram:
+    if plan.evaluation_noise is not None:
+        # Legitimate and fraudulent rows are a histogram each.
+        counts = np.concatenate([plausible_counts(half) for half in np.split(counts, 2)])
+    return ScoreHistogram.from_vector(counts.astype(np.int64), plan.score_bins)

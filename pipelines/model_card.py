@@ -55,9 +55,12 @@ def _privacy(plan: Plan) -> str:
     if not plan.private:
         return "None promised: updates left the banks without noise."
     covered = ", ".join(plan.not_covered) or "nothing"
+    who = "added in full by each bank"
+    if plan.privacy.mode == "distributed":
+        who = f"shared by at least {plan.min_cohort} banks, whose sums alone the coordinator sees"
     return (
-        f"Training at each bank: ε = {plan.training_epsilon:g}, δ = {plan.privacy.delta:g} per {plan.privacy.unit}, "
-        f"noise added in full by each bank. Not covered by ε: {covered}."
+        f"At each bank: ε = {plan.privacy.epsilon:g}, δ = {plan.privacy.delta:g} per {plan.privacy.unit}, noise {who}. "
+        f"Not covered by ε: {covered}."
     )
 
 

@@ -70,7 +70,7 @@ def outcome_so_far(phase: Phase) -> dict[str, Any]:
             "unit": plan.privacy.unit,
             "delta": plan.privacy.delta if plan.private else None,
             "epsilon_max": None,
-            "secure_aggregation": False,
+            "secure_aggregation": plan.secure_aggregation is not None,
             "not_covered": list(plan.not_covered),
         },
         "transfer": _transfer(state, present),

@@ -12,12 +12,11 @@ from fraudfl.errors import FraudflError, NonFiniteError, WireError
 from fraudfl.features.encoder import Encoder
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.models.mlp import Layout, build_model, layout
-from fraudfl.plan import Plan
 from fraudfl.protocols import Reply, Scalar, Vector
 from fraudfl.transfer.codec import decode, encode
 from fraudfl.transfer.model import derived_seed, vector_digest
-from fraudfl.transfer.pack import unpack_counts
-from pipelines.asking import Enclosed, ask, late_replies, payload
+from pipelines.asking import Enclosed, ask, late_replies, payload, read_counts
+from pipelines.summing import add_up
 from pipelines.world import Phase, State
 
 
@@ -82,6 +81,8 @@ class _Collected:
 
 
 def _collect(phase: Phase, number: int, shape: Layout) -> _Collected:
+    if phase.plan.secure_aggregation is not None:
+        return _collect_sum(phase, number)
     collected = _Collected()
     look = number == 1 or number == phase.plan.rounds or number % phase.plan.evaluate_every == 0
 
@@ -107,6 +108,22 @@ def _collect(phase: Phase, number: int, shape: Layout) -> _Collected:
     collected.banks = ask(phase, "train", number, enclose, take, restart)
     _fold_late(phase, number, shape, collected)
     return collected
+
+
+def _collect_sum(phase: Phase, number: int) -> _Collected:
+    """One sum over a cohort: the mean update, or the mean gradient of one step with noise."""
+    late_replies(phase)
+    plan = phase.plan
+    width = Encoder.from_bytes(phase.state.encoder).width
+    summed = add_up(phase, "train", number, lambda bank: model_for(phase, bank), width)
+    mechanism = plan.round_mechanism
+    one_step = plan.strategy.steps_on_sums and mechanism is not None
+    divisor = mechanism.expected_batch if one_step and mechanism is not None else float(len(summed.banks))
+    phase.world.aggregator.start(number, phase.state.model)
+    phase.world.aggregator.add(
+        "cohort", (summed.vectors["update"] / divisor).astype(np.float32), float(len(summed.banks))
+    )
+    return _Collected(banks=set(summed.banks))
 
 
 def _fold_late(phase: Phase, number: int, shape: Layout, collected: _Collected) -> None:
@@ -147,13 +164,8 @@ def _number(reply: Reply, name: str) -> float:
 def _histogram(phase: Phase, reply: Reply) -> ScoreHistogram | None:
     if "scores" not in reply.payloads:
         return None
-    return read_histogram(phase.plan, reply, "scores")
-
-
-def read_histogram(plan: Plan, reply: Reply, name: str) -> ScoreHistogram:
-    """A score histogram from a reply; raises WireError when it is not one over the plan's bins."""
-    counts = unpack_counts(payload(reply, name), 2 * plan.score_bins.size)
-    return ScoreHistogram.from_vector(counts, plan.score_bins)
+    counts = read_counts(phase.plan, reply, "scores", 2 * phase.plan.score_bins.size)
+    return ScoreHistogram.from_vector(counts, phase.plan.score_bins)
 
 
 def _publish(phase: Phase, shape: Layout) -> None:

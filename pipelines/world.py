@@ -10,19 +10,34 @@ from typing import Any
 import numpy as np
 
 from fraudfl.plan import Plan
-from fraudfl.protocols import Aggregator, Checkpoint, Checkpoints, Fleet, PooledData, Progress, Registry, Vector
+from fraudfl.protocols import (
+    Aggregator,
+    Checkpoint,
+    Checkpoints,
+    Fleet,
+    Notary,
+    PooledData,
+    Progress,
+    Refused,
+    Registry,
+    Vector,
+)
 from fraudfl.transfer.meter import ByteMeter
+from fraudfl.trust.roster import Roster
+from pipelines.circle import Circle
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The coordinator's means; `pooled` exists in simulation only."""
+    """The coordinator's means; `pooled` exists in simulation only, and secure aggregation needs the `roster`."""
 
     fleet: Fleet
     aggregator: Aggregator
     checkpoints: Checkpoints
     registry: Registry
     progress: Progress
+    notary: Notary | None
+    roster: Roster | None
     pooled: PooledData | None
     folder: Path
 
@@ -37,6 +52,7 @@ class Terms:
         deadline: Seconds to wait for the replies to one question.
         patience: Seconds to wait for banks that cannot answer yet, while the quorum is not there.
         fold_late: Whether an update that comes a round too late takes the place of one that does not come.
+        cohort: Banks asked in one round under secure aggregation; None asks all that are there.
     """
 
     instance: str
@@ -44,6 +60,7 @@ class Terms:
     deadline: float
     patience: float = 0.0
     fold_late: bool = False
+    cohort: int | None = None
 
 
 @dataclass
@@ -57,6 +74,10 @@ class State:
         held: Bank to the model version it holds.
         joined: Banks that have the plan.
         seen: Bank to number and hash of the highest entry of its ledger that came with a reply.
+        receipts: Bank to the receipt for its newest release, which goes with the next request; not in the checkpoint.
+        refusals: Bank to why it was left out last; not in the checkpoint.
+        next_look: When, on the monotonic clock, newcomers are looked for again; not in the checkpoint.
+        circle: Under secure aggregation: who can be added up.
         late: Updates that came after their round.
     """
 
@@ -69,6 +90,10 @@ class State:
     held: dict[str, int] = field(default_factory=dict)
     joined: set[str] = field(default_factory=set)
     seen: dict[str, tuple[int, str]] = field(default_factory=dict)
+    receipts: dict[str, bytes] = field(default_factory=dict)
+    refusals: dict[str, Refused] = field(default_factory=dict)
+    next_look: float = 0.0
+    circle: Circle = field(default_factory=Circle)
     late: int = 0
     excluded: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
@@ -86,6 +111,7 @@ class State:
             "held": self.held,
             "joined": sorted(self.joined),
             "seen": self.seen,
+            "circle": self.circle.to_facts(),
             "late": self.late,
             "excluded": self.excluded,
             "history": self.history,
@@ -109,6 +135,7 @@ class State:
             held=dict(facts["held"]),
             joined=set(facts["joined"]),
             seen={bank: (int(entry), str(digest)) for bank, (entry, digest) in facts["seen"].items()},
+            circle=Circle.from_facts(facts["circle"]),
             late=int(facts["late"]),
             excluded=list(facts["excluded"]),
             history=list(facts["history"]),

@@ -14,15 +14,22 @@ from numpy.typing import NDArray
 
 from fraudfl.config import StrategyConfig
 from fraudfl.errors import NonFiniteError, RoundError
+from fraudfl.plan import Plan
 from fraudfl.protocols import Aggregator, Vector
+from server.noisy_step import NoisyStep
 
 # Sums are whole multiples of 2^-32, so that the order in which replies come cannot change a bit.
 _FRACTION_BITS = 32
 _KEY = "w"
 
 
+def aggregator_of(plan: Plan) -> Aggregator:
+    """The aggregator for a plan."""
+    return NoisyStep(plan) if plan.strategy.steps_on_sums else build_aggregator(plan.strategy)
+
+
 def build_aggregator(config: StrategyConfig) -> Aggregator:
-    """The aggregator for a strategy's name."""
+    """The aggregator for a strategy that combines updates."""
     if config.name in ("fedavg", "fedprox"):
         return StreamedMean()
     if config.name == "fedadam":

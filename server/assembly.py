@@ -11,11 +11,13 @@ from fraudfl.config import PhaseConfig
 from fraudfl.errors import FraudflError
 from fraudfl.plan import Plan
 from fraudfl.protocols import Fleet
+from fraudfl.trust.roster import Roster
 from pipelines.phase import outcome_so_far, run_phase
 from pipelines.world import Phase, State, Terms, World
-from server.aggregation import build_aggregator
+from server.aggregation import aggregator_of
 from server.checkpoint import FileCheckpoints
 from server.events import EventLog
+from server.pki import Pki
 from server.pooled import LocalBanks
 from server.registry import MlflowRegistry
 from server.workspace import PhaseFolder, Workspace, write_json
@@ -60,10 +62,12 @@ class PhaseRun:
         self._events.event("gathering", banks=banks)
         world = World(
             fleet=gather(),
-            aggregator=build_aggregator(self.plan.strategy),
+            aggregator=aggregator_of(self.plan),
             checkpoints=FileCheckpoints(self._folder.checkpoints),
             registry=registry,
             progress=self._events,
+            notary=None,
+            roster=self._roster(),
             pooled=self._pooled,
             folder=self._folder.path,
         )
@@ -82,6 +86,11 @@ class PhaseRun:
         self._folder.set_result(self._with_spend(outcome))
         self._events.event("completed", version=outcome["model_version"])
 
+    def _roster(self) -> Roster | None:
+        """The roster, where there are keys: secure aggregation checks by it who says what."""
+        folder = self._workspace.coordinator / "pki"
+        return Pki(folder).roster() if folder.exists() else None
+
     def _seen_before(self) -> dict[str, tuple[int, str]]:
         """What earlier phases have seen of each bank's ledger."""
         seen: dict[str, tuple[int, str]] = {}
@@ -99,7 +108,7 @@ class PhaseRun:
         bank's gate lets through at most.
         """
         if self._pooled is None:
-            most = self.plan.training_epsilon if self.plan.private and outcome["rounds"] else None
+            most = self.plan.privacy.epsilon if self.plan.private and outcome["rounds"] else None
             return outcome | {"privacy": outcome["privacy"] | {"epsilon_max": most}}
         spent = self._pooled.epsilon_spent()
         write_json(self._folder.path / "privacy.json", {"delta": outcome["privacy"]["delta"], "epsilon": spent})
@@ -114,4 +123,5 @@ def terms_of(settings: PhaseConfig, instance: str) -> Terms:
         deadline=settings.deadline_seconds,
         patience=settings.patience_seconds,
         fold_late=settings.stragglers == "fold",
+        cohort=settings.cohort,
     )

@@ -15,6 +15,8 @@ from fraudfl.data.partition import assign_banks
 from fraudfl.data.split import require_rows
 from fraudfl.folder import BankFolder, write_bytes
 from fraudfl.trust.keys import make_key, public_text
+from server.certificates import Hosts
+from server.pki import Pki
 from server.workspace import Workspace
 
 _TRUSTING_POLICY = """\
@@ -49,6 +51,7 @@ def create_banks(
         rows = dataset.table.take(pa.array(np.flatnonzero(codes == code)))
         BankFolder.create(making / bank, str(bank), rows, dataset.contract)
         _make_trusting(making / bank)
+    _enrol([making / bank for bank in ids], workspace, config.consortium.name)
     shutil.rmtree(workspace.banks, ignore_errors=True)
     making.rename(workspace.banks)
     return [str(bank) for bank in ids]
@@ -60,3 +63,13 @@ def _make_trusting(bank: Path) -> None:
     (bank / "keys").mkdir(mode=0o700)
     key = make_key(bank / "keys" / "bank.key")
     write_bytes(bank / "keys" / "bank.pub", (public_text(key) + "\n").encode())
+
+
+def _enrol(banks: list[Path], workspace: Workspace, consortium: str) -> None:
+    """Put the simulated banks on a roster, signed by this workspace's operator, as real banks are."""
+    folder = workspace.coordinator / "pki"
+    pki = Pki(folder) if folder.exists() else Pki.create(folder, consortium, Hosts(names=("localhost",)))
+    roster = pki.enrol({bank.name: (bank / "keys" / "bank.pub").read_text().strip() for bank in banks})
+    for bank in banks:
+        write_bytes(bank / "operator.pub", pki.operator.encode() + b"\n")
+        write_bytes(bank / "roster.json", roster.to_bytes())

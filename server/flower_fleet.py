@@ -114,6 +114,11 @@ class FlowerFleet:
         """Ids of the banks, sorted."""
         return tuple(self._nodes)
 
+    def present(self) -> tuple[str, ...]:
+        """Ids of the banks that are connected; all, where nobody keeps track."""
+        present = self._present()
+        return tuple(bank for bank, node in self._nodes.items() if present is None or node in present)
+
     def pause(self, seconds: float) -> None:
         """Let time pass; raises when the phase is to end."""
         ends = time.monotonic() + seconds

@@ -6,7 +6,7 @@ import fcntl
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,12 +24,13 @@ from fraudfl.trust.keys import (
     load_key,
     make_key,
     new_key,
+    now_text,
     private_pem,
     public_text,
     write_secret,
 )
 from fraudfl.trust.place import sign_place
-from fraudfl.trust.roster import Roster, add_member, read_roster, remove_member, replace_member, sign_roster
+from fraudfl.trust.roster import Member, Roster, add_member, read_roster, remove_member, replace_member, sign_roster
 from server.certificates import (
     CA_DAYS,
     SKEW,
@@ -130,6 +131,18 @@ class Pki:
     def operator(self) -> str:
         """The operator's public key."""
         return _read_text(self.operator_pub).strip()
+
+    def enrol(self, keys: Mapping[str, str]) -> Roster:
+        """Sign a roster of banks whose folders were made on this machine, in place of the one before.
+
+        Args:
+            keys: Bank to its public key.
+        """
+        with self._alone():
+            since = now_text()
+            members = [Member(bank=bank, public_key=key, since=since) for bank, key in keys.items()]
+            number = self.roster().number + 1
+            return self._keep(sign_roster(load_key(self.operator_key), self.consortium, number, members))
 
     def add(self, request: Enrolment, *, again: bool = False) -> Roster:
         """Put a bank on the roster; see `fraudfl.trust.roster.add_member`."""

@@ -19,7 +19,7 @@ from fraudfl.models.trees import train_trees
 from fraudfl.plan import Plan
 from fraudfl.privacy.accounting import epsilon
 from fraudfl.privacy.ledger import Ledger
-from fraudfl.privacy.mechanisms import DpSgd
+from fraudfl.privacy.mechanisms import mechanism_from_dict
 from fraudfl.protocols import Scored
 from fraudfl.training.plain import LocalData, learning_rate_at, train_plain
 from fraudfl.transfer.model import derived_seed, start_vector
@@ -91,9 +91,9 @@ class LocalBanks:
             return {}
         spent = {}
         for bank, folder in self._folders.items():
-            events = [DpSgd.from_dict(facts) for facts in Ledger(folder.path / "ledger.db").mechanisms(self._plan.hash)]
-            spent[bank] = epsilon(events, self._plan.privacy.delta) if events else 0.0
-        cap = self._plan.training_epsilon or 0.0
+            charged = Ledger(folder.path / "ledger.db").mechanisms(self._plan.hash)
+            spent[bank] = epsilon([mechanism_from_dict(facts) for facts in charged], self._plan.delta)
+        cap = self._plan.privacy.epsilon or 0.0
         over = {bank: value for bank, value in spent.items() if value > cap * (1 + 1e-6)}
         if over:
             raise PrivacyError(f"ledgers show more than the plan's ε = {cap:g}: {over}")

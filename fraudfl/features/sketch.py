@@ -9,7 +9,7 @@ A categorical feature is counted over its public list, plus one count for all ot
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -105,6 +105,13 @@ class Sketch:
         if self.spec != other.spec:
             raise ValueError("sketches over different bins cannot be added")
         return Sketch(self.spec, self.flat + other.flat)
+
+    def each(self, change: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> Sketch:
+        """The same with every column's counts, and the labels', changed by a function."""
+        flat = self.flat.copy()
+        for where in _layout(self.spec).values():
+            flat[where] = change(flat[where])
+        return Sketch(self.spec, flat)
 
     def without_labels(self) -> Sketch:
         """The same with the label counts at 0: what a bank releases when the plan does not ask for them."""

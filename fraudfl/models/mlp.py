@@ -56,6 +56,12 @@ def layout(model: nn.Module) -> Layout:
     return tuple((name, tuple(parameter.shape)) for name, parameter in model.named_parameters())
 
 
+def model_size(config: ModelConfig, width: int) -> int:
+    """Number of weights of the model for `width` inputs."""
+    widths = _widths(config, width)
+    return sum((inputs + 1) * outputs for inputs, outputs in pairwise(widths))
+
+
 def get_vector(model: nn.Module) -> FloatVector:
     """Copy all parameters into one float32 vector, shape (size,), in `torch` parameter order."""
     with torch.no_grad():

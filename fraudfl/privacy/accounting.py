@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fraudfl.errors import PrivacyError
-from fraudfl.privacy.mechanisms import DpSgd, Mechanism, mechanism_from_dict
+from fraudfl.privacy.mechanisms import DpSgd, Mechanism, gaussian_event, mechanism_from_dict
+
+if TYPE_CHECKING:
+    import dp_accounting
+
+Grouped = tuple[tuple[tuple[float, float], int], ...]
+"""All that privacy depends on: (sampling rate, noise multiplier), each once, with how often, sorted."""
 
 
 def epsilon(events: Sequence[Mechanism], delta: float) -> float:
@@ -27,6 +33,29 @@ def epsilon(events: Sequence[Mechanism], delta: float) -> float:
     Source: privacy loss distributions, Koskela et al. 2020 and Doroshenko et al. 2022; pessimistic rounding.
     """
     return Spent.of(events).epsilon(delta)
+
+
+def calibrate_jointly(fixed: Sequence[Mechanism], event: DpSgd, epsilon: float, delta: float) -> float:
+    """Return the smallest noise multiplier with which `fixed` and `event` together cost at most ε at δ.
+
+    Joint composition: it needs less noise than giving each part its own ε and adding those up.
+
+    Raises:
+        PrivacyError: if `fixed` alone spends it all, or the events protect different units.
+    """
+    from fraudfl.privacy.pld import least_noise
+
+    spent = Spent.of(fixed)
+    already = spent.epsilon(delta)
+    if already >= epsilon:
+        raise PrivacyError(
+            f"what is fixed already costs ε = {already:.4g} of {epsilon:g} at delta {delta:g}, so that nothing is left "
+            "for training; lower `privacy.encoder_share` and `privacy.evaluation_share`, or raise `privacy.epsilon`"
+        )
+    spent.add(event).epsilon(delta)  # refuses mixed units
+    return least_noise(
+        lambda noise: _event(spent.add(replace(event, noise_multiplier=noise)).grouped()), epsilon, delta
+    )
 
 
 def calibrate_noise(event: DpSgd, epsilon: float, delta: float) -> float:
@@ -59,13 +88,28 @@ class Spent:
 
     def epsilon(self, delta: float) -> float:
         """Return ε at `delta` of everything spent; see `epsilon` in this module."""
+        return grouped_epsilon(self.grouped(), delta)
+
+    def grouped(self) -> Grouped:
+        """Say all that privacy depends on.
+
+        Raises:
+            PrivacyError: if the mechanisms protect different units.
+        """
         units = {event.unit for event, _ in self.entries}
         if len(units) > 1:
             raise PrivacyError(f"mechanisms protect different units, {sorted(units)}; account for each unit by itself")
         steps: Counter[tuple[float, float]] = Counter()
         for event, count in self.entries:
-            steps[event.sampling_rate, event.noise_multiplier] += event.steps * count
-        return _composed_epsilon(tuple(sorted(steps.items())), delta)
+            steps[event.sampling_rate, event.noise_multiplier] += event.times * count
+        return tuple(sorted(steps.items()))
+
+    def against_colluders(self) -> Spent:
+        """The same releases as colluding banks see them, who take their own noise off."""
+        counts: Counter[Mechanism] = Counter()
+        for event, count in self.entries:
+            counts[event.against_colluders()] += count
+        return Spent(tuple(counts.items()))
 
     def to_json(self) -> str:
         """Write the canonical JSON: a list of mechanisms with counts."""
@@ -101,17 +145,17 @@ def _entry(item: Any) -> tuple[Mechanism, int]:
 
 
 @lru_cache(maxsize=256)
-def _composed_epsilon(steps: tuple[tuple[tuple[float, float], int], ...], delta: float) -> float:
-    """Compose (sampling rate, noise multiplier) with counts; a cap is asked for often, with the same spend."""
+def grouped_epsilon(steps: Grouped, delta: float) -> float:
+    """Return ε at `delta` of what `Spent.grouped` gives; a cap is asked for often, with the same spend."""
     if not steps:
         return 0.0
-    # Imported on use: see `DpSgd.dp_event`.
-    import dp_accounting
-
     from fraudfl.privacy.pld import event_epsilon
 
-    events = [
-        DpSgd(sampling_rate=q, noise_multiplier=noise, clip_norm=1, steps=count, expected_batch=1).dp_event()
-        for (q, noise), count in steps
-    ]
-    return event_epsilon(dp_accounting.ComposedDpEvent(events), delta)
+    return event_epsilon(_event(steps), delta)
+
+
+def _event(steps: Grouped) -> dp_accounting.DpEvent:
+    # Imported on use: see `gaussian_event`.
+    import dp_accounting
+
+    return dp_accounting.ComposedDpEvent([gaussian_event(q, noise, times) for (q, noise), times in steps])

@@ -12,6 +12,7 @@ from fraudfl.errors import PrivacyError, ReleaseRefused
 from fraudfl.privacy.ledger_chain import verify_chain, verify_lines
 from fraudfl.privacy.ledger_entry import (
     COLUMNS,
+    Charge,
     Entry,
     Event,
     Release,
@@ -27,7 +28,7 @@ from fraudfl.privacy.ledger_entry import (
 from fraudfl.privacy.ledger_store import SELECT, Store
 from fraudfl.privacy.ledger_totals import UNKNOWN, LedgerTotals, count
 
-__all__ = ["Entry", "Event", "Ledger", "LedgerTotals", "Release", "digest", "verify_lines"]
+__all__ = ["Charge", "Entry", "Event", "Ledger", "LedgerTotals", "Release", "digest", "verify_lines"]
 
 _LONGEST_NOTE = 2000
 _LARGEST_ENTRY = 2**53
@@ -70,6 +71,7 @@ class Ledger:
         with self._store.writing() as connection:
             row = self._row(connection, release.key, "reserved")
             if row is None:
+                self._refuse_put_back(connection, release.key)
                 return self._append(connection, "reserved", facts)
             self._refuse_forgotten(connection, row)
         found = dict(zip(COLUMNS, row, strict=True))
@@ -162,16 +164,20 @@ class Ledger:
                 put back after a restoration whose plan is not known.
             since: Only what was charged at or after this time.
         """
-        query, values = "SELECT mechanism FROM entries WHERE event IN ('reserved', 'restored')", []
-        if plan_hash is not None:
-            query, values = f"{query} AND plan_hash IN (?, '')", [plan_hash]
-        if since is not None:
-            query, values = f"{query} AND at >= ?", [*values, stamp(since)]
+        where, values = _charged(plan_hash, since)
         with self._store.reading() as connection:
-            rows = connection.execute(f"{query} AND mechanism IS NOT NULL ORDER BY entry", values).fetchall()
+            rows = connection.execute(f"SELECT mechanism FROM entries {where} ORDER BY entry", values).fetchall()
         # Thousands of rounds share a few mechanisms: each is read once.
         read = {text: mechanism_from_text(text) for text in {text for (text,) in rows}}
         return [dict(read[text]) for (text,) in rows]
+
+    def charges(self, plan_hash: str | None = None, since: datetime | None = None) -> list[Charge]:
+        """The same as `mechanisms`, but counted: one for each plan and mechanism, in the order of first use."""
+        where, values = _charged(plan_hash, since)
+        query = f"SELECT plan_hash, mechanism, COUNT(*) FROM entries {where} GROUP BY 1, 2 ORDER BY MIN(entry)"
+        with self._store.reading() as connection:
+            rows = connection.execute(query, values).fetchall()
+        return [Charge(plan_hash=plan, mechanism=mechanism_from_text(text), count=count) for plan, text, count in rows]
 
     def was_restored(self) -> bool:
         """Whether this ledger ever came from an older copy."""
@@ -180,8 +186,11 @@ class Ledger:
         return bool(found)
 
     def reserved(self, plan_hash: str, kind: str) -> int:
-        """How many releases of one kind were begun under a plan, whatever instance or cohort they were asked for in."""
-        query = "SELECT count(*) FROM entries WHERE event = 'reserved' AND plan_hash = ? AND kind = ?"
+        """How many releases of one kind were begun under a plan, whatever instance or cohort they were asked for in.
+
+        Those that were put back after a restoration are among them.
+        """
+        query = "SELECT count(*) FROM entries WHERE plan_hash = ? AND event IN ('reserved', 'restored') AND kind = ?"
         with self._store.reading() as connection:
             (count,) = connection.execute(query, (plan_hash, kind)).fetchone()
         return int(count)
@@ -245,17 +254,43 @@ class Ledger:
         Raises:
             PrivacyError: if nothing was forgotten, or a charge cannot be written down.
         """
-        if not 0 <= seen_entry < _LARGEST_ENTRY:
-            raise PrivacyError(f"entry {seen_entry} cannot have been seen; expected a number from 0 to 2^53")
-        charges = [{"mechanism": mechanism_text(mechanism), "kind": UNKNOWN} for mechanism in charged]
-        facts = {"plan_hash": plan_hash, "note": note}
+        charges = [
+            {"mechanism": mechanism_text(mechanism), "kind": UNKNOWN, "plan_hash": plan_hash} for mechanism in charged
+        ]
         with self._store.writing() as connection:
-            last, _ = self._store.head(connection)
+            last = self._restorable(connection, seen_entry)
             if seen_entry <= last and not charges:
                 raise PrivacyError(f"the ledger ends at entry {last}, entry {seen_entry} was seen; nothing is missing")
             return [
-                self._append(connection, "restored", facts | charge, above=seen_entry) for charge in charges or [{}]
+                self._append(connection, "restored", {"note": note} | charge, above=seen_entry)
+                for charge in charges or [{"plan_hash": plan_hash}]
             ]
+
+    def put_back(self, seen_entry: int, releases: Sequence[Release], note: str) -> list[Entry]:
+        """Put back what an old copy has forgotten, release by release, all of it or none.
+
+        Args:
+            seen_entry: As in `restore`. Where numbers are missing, an entry of its own records the gap first.
+            releases: Each forgotten release with its key, which is not released again, and its mechanism.
+            note: Who restores, from what.
+
+        Raises:
+            PrivacyError: if a charge cannot be written down.
+        """
+        charges = [release.facts() for release in releases]
+        with self._store.writing() as connection:
+            gap: list[dict[str, Any]] = [{}] if seen_entry > self._restorable(connection, seen_entry) else []
+            return [
+                self._append(connection, "restored", {"note": note} | facts, above=seen_entry)
+                for facts in (*gap, *charges)
+            ]
+
+    def _restorable(self, connection: sqlite3.Connection, seen_entry: int) -> int:
+        """The last entry's number; refuses to restore to a number that no ledger reaches."""
+        if not 0 <= seen_entry < _LARGEST_ENTRY:
+            raise PrivacyError(f"entry {seen_entry} cannot have been seen; expected a number from 0 to 2^53")
+        last, _ = self._store.head(connection)
+        return last
 
     def _append(self, connection: sqlite3.Connection, event: Event, facts: dict[str, Any], above: int = 0) -> Entry:
         note = printable(facts.get("note", ""))
@@ -275,9 +310,27 @@ class Ledger:
                 "Ask again as another attempt."
             )
 
+    def _refuse_put_back(self, connection: sqlite3.Connection, key: str) -> None:
+        row = self._row(connection, key, "restored")
+        if row is not None:
+            raise ReleaseRefused(
+                f"key {key!r} was released before this ledger was restored, as entry {row[0]} says; a second value "
+                "never leaves under it. Ask again as another attempt"
+            )
+
     def _row(self, connection: sqlite3.Connection, key: str, event: Event) -> Row | None:
         row: Row | None = connection.execute(f"{SELECT} WHERE key = ? AND event = ?", (key, event)).fetchone()
         return row
+
+
+def _charged(plan_hash: str | None, since: datetime | None) -> tuple[str, list[str]]:
+    """The condition that finds what was charged, and its values."""
+    where, values = "WHERE event IN ('reserved', 'restored') AND mechanism IS NOT NULL", []
+    if plan_hash is not None:
+        where, values = f"{where} AND plan_hash IN (?, '')", [plan_hash]
+    if since is not None:
+        where, values = f"{where} AND at >= ?", [*values, stamp(since)]
+    return where, values
 
 
 def _facts(row: Row) -> dict[str, Any]:

@@ -101,6 +101,21 @@ class Entry:
     hash: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Charge:
+    """What was charged alike under one plan, and how often.
+
+    Attributes:
+        plan_hash: The plan that paid; empty for what was put back after a restoration without one.
+        mechanism: The serialised mechanism.
+        count: How many releases.
+    """
+
+    plan_hash: str
+    mechanism: dict[str, Any]
+    count: int
+
+
 def entry_from_row(row: Row) -> Entry:
     """Read a stored row; raises PrivacyError when its mechanism cannot be read."""
     values = dict(zip(COLUMNS, row, strict=True))

@@ -22,17 +22,25 @@ class LocalData:
     Attributes:
         features: float32, shape (n, width).
         labels: float32 in {0, 1}, shape (n,).
+        accounts: int64, shape (n,): rows of one account share a number, which says nothing else. Only where the
+            unit of privacy is an account.
     """
 
     features: npt.NDArray[np.float32]
     labels: npt.NDArray[np.float32]
+    accounts: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse arrays whose shapes do not belong together."""
+        """Refuse arrays whose shapes do not belong together, and accounts that are no numbers."""
         if self.features.ndim != 2 or self.labels.shape != self.features.shape[:1]:
             raise TrainingError(
                 f"features have shape {self.features.shape} and labels {self.labels.shape}; "
                 "expected (n, width) and (n,)"
+            )
+        accounts = self.accounts
+        if accounts is not None and (accounts.shape != self.labels.shape or accounts.dtype != np.int64):
+            raise TrainingError(
+                f"accounts are {accounts.dtype} of shape {accounts.shape}; expected int64 of shape {self.labels.shape}"
             )
 
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:

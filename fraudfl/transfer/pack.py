@@ -68,6 +68,17 @@ def unpack_counts(data: bytes, size: int) -> Counts:
     return counts
 
 
+def pack_signed(counts: Counts) -> bytes:
+    """Encode counts that noise may have brought below zero; raises ValueError as `pack_counts` does."""
+    return pack_counts(np.where(counts >= 0, 2 * counts, -2 * counts - 1))
+
+
+def unpack_signed(data: bytes, size: int) -> Counts:
+    """Decode what `pack_signed` wrote; raises WireError as `unpack_counts` does."""
+    folded = unpack_counts(data, size)
+    return (folded >> 1) ^ -(folded & 1)
+
+
 def _sparse(counts: Counts) -> bytes:
     filled = np.flatnonzero(counts).astype(np.int64)
     values = encode_varints(counts[filled] - 1)

@@ -14,6 +14,7 @@ import yaml
 
 from bank_nodes.answering import _refused, reply_to
 from bank_nodes.checks import Draft
+from bank_nodes.sealing import roster_of
 from fraudfl.config import (
     ConsortiumConfig,
     DataConfig,
@@ -37,6 +38,7 @@ from fraudfl.transfer.codec import Layout, encode
 from fraudfl.transfer.frame import frame
 from fraudfl.transfer.pack import pack_counts
 from fraudfl.trust.keys import make_key, public_text
+from fraudfl.trust.roster import Roster
 from fraudfl.wire import (
     refusal_from_record,
     reply_from_record,
@@ -45,7 +47,7 @@ from fraudfl.wire import (
     request_to_record,
 )
 from pipelines.world import Phase, Terms, World
-from server.aggregation import build_aggregator
+from server.aggregation import aggregator_of
 from server.banks import create_banks
 from server.workspace import Workspace
 
@@ -81,11 +83,15 @@ class MemoryFleet:
     asked_of: list[str] = field(default_factory=list)
     sent: dict[tuple[str, str], list[bytes]] = field(default_factory=dict)
     overdue: list[tuple[Request, Answer]] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
     paused: list[float] = field(default_factory=list)
     pausing: Callable[[float], None] = lambda _seconds: None
 
     def banks(self) -> tuple[str, ...]:
         return tuple(path.name for path in bank_paths(self.folders))
+
+    def present(self) -> tuple[str, ...]:
+        return tuple(bank for bank in self.banks() if bank not in self.gone)
 
     def overhead(self) -> Mapping[str, tuple[int, int]]:
         return dict.fromkeys(self.banks(), (40, 60))
@@ -191,6 +197,22 @@ def tiny_config(phase: Mapping[str, Any] | None = None, *, banks: int = 6, **sec
     )
 
 
+SECURE = {
+    "secure_aggregation": {"min_cohort": 4, "colluding": 1},
+    "strategy": {"weighting": "equal"},
+    "baselines": [],
+}
+DISTRIBUTED = SECURE | {
+    "privacy": {
+        "mode": "distributed",
+        "epsilon": 4.0,
+        "units": 5000,
+        "expected_units": 6000,
+        "delta": 1e-6,
+        "sampling_rate": 0.2,
+    },
+    "strategy": {"name": "dpadam", "weighting": "equal", "server_learning_rate": 0.02},
+}
 PRIVATE = {
     "privacy": {
         "mode": "local",
@@ -286,10 +308,12 @@ class Consortium:
         settings = self.config.phases[0]
         world = World(
             fleet=self.fleet,
-            aggregator=build_aggregator(settings.strategy),
+            aggregator=aggregator_of(self.plan),
             checkpoints=self.checkpoints,
             registry=self.registry,
             progress=self.progress,
+            notary=None,
+            roster=self.roster(),
             pooled=pooled,
             folder=self.place,
         )
@@ -299,8 +323,13 @@ class Consortium:
             deadline=settings.deadline_seconds,
             patience=settings.patience_seconds,
             fold_late=settings.stragglers == "fold",
+            cohort=settings.cohort,
         )
         return Phase(world=world, plan=self.plan, terms=terms)
+
+    def roster(self) -> Roster:
+        """The roster that the banks hold."""
+        return roster_of(next(iter(bank_paths(self.folders))))
 
     def ledger(self, bank: str) -> Ledger:
         return Ledger(self.folders / bank / "ledger.db")

@@ -1,22 +1,18 @@
-"""DP-SGD: clipping against stock Opacus and plain autograd, sensitivity, noise, and what a reply may tell."""
+"""DP-SGD at one bank: its step, noise, and what a reply may tell. Clipping has tests of its own."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
-from opacus import GradSampleModule
-from opacus.optimizers import DPOptimizer
-from torch import nn
-from torch.nn import functional
 
 from fraudfl.config import ModelConfig, TrainingConfig
-from fraudfl.errors import NonFiniteError, TrainingError
+from fraudfl.errors import PrivacyError, TrainingError
 from fraudfl.models.mlp import build_model, initial_vector, set_vector
 from fraudfl.privacy.mechanisms import DpSgd
 from fraudfl.privacy.noise import NoiseSource
-from fraudfl.training import dp as dp_module
-from fraudfl.training.dp import clipped_gradient_sum, train_dp
+from fraudfl.training.clipping import clipped_gradient_sum
+from fraudfl.training.dp import train_dp
 from fraudfl.training.plain import LocalData
 
 MODEL = ModelConfig(hidden=(16, 8))
@@ -25,117 +21,10 @@ SGD = TrainingConfig(optimizer="sgd")
 DP = DpSgd(sampling_rate=0.25, noise_multiplier=1.0, clip_norm=0.5, steps=3, expected_batch=50.0)
 
 
-def make_model(config=MODEL, dtype=torch.float32):
-    model = build_model(config, 5)
-    vector = initial_vector(config, 5, prior=0.2, seed=1)
-    set_vector(model, vector + np.random.default_rng(4).normal(0, 0.3, vector.shape).astype(np.float32))
-    return model.to(dtype)
-
-
-def make_batch(rows=64, dtype=torch.float32, seed=0):
-    generator = np.random.default_rng(seed)
-    features = torch.tensor(generator.standard_normal((rows, 5)) * 3, dtype=dtype)
-    return features, torch.tensor(generator.random(rows) < 0.3, dtype=dtype)
-
-
-def make_data(rows=200):
-    features, labels = make_batch(rows)
-    return LocalData(features.numpy(), labels.numpy())
-
-
-def autograd_clipped_sum(model, features, labels, clip_norm, positive_weight=1.0):
-    """One backward pass per row: the definition."""
-    total = 0
-    for row, label in zip(features, labels, strict=True):
-        loss = functional.binary_cross_entropy_with_logits(
-            model(row[None]), label[None], pos_weight=torch.tensor(positive_weight, dtype=row.dtype)
-        )
-        gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, list(model.parameters()))])
-        total = total + gradient * min(1.0, clip_norm / float(gradient.norm()))
-    return total
-
-
-def stock_clipped_sum(model, features, labels, clip_norm):
-    """Opacus' documented way: per-sample gradients by hooks, clipped by its optimiser."""
-    wrapped = GradSampleModule(model, loss_reduction="sum")
-    optimizer = DPOptimizer(
-        torch.optim.SGD(wrapped.parameters(), lr=1.0),
-        noise_multiplier=0.0,
-        max_grad_norm=clip_norm,
-        expected_batch_size=None,
-        loss_reduction="sum",
-    )
-    features = features.clone().requires_grad_()  # torch warns about hooks where no input needs a gradient
-    functional.binary_cross_entropy_with_logits(wrapped(features), labels, reduction="sum").backward()
-    optimizer.clip_and_accumulate()
-    return torch.cat([p.summed_grad.reshape(-1) for p in wrapped.parameters()])
-
-
-@pytest.mark.parametrize("config", [MODEL, LOGISTIC, ModelConfig(hidden=(8,), activation="gelu")])
-@pytest.mark.parametrize("clip_norm", [0.01, 1.0, 1e4])
-def test_the_clipped_sum_equals_stock_opacus_on_the_same_batch(config, clip_norm):
-    features, labels = make_batch()
-    got = clipped_gradient_sum(make_model(config), features, labels, clip_norm)
-    expected = stock_clipped_sum(make_model(config), features, labels, clip_norm)
-    assert float((got - expected).norm()) <= 1e-5 * max(1.0, float(expected.norm()))
-
-
-@pytest.mark.parametrize("positive_weight", [1.0, 4.0])
-def test_the_clipped_sum_equals_one_backward_pass_per_row(positive_weight):
-    features, labels = make_batch(dtype=torch.float64)
-    model = make_model(dtype=torch.float64)
-    got = clipped_gradient_sum(model, features, labels, 0.7, positive_weight)
-    expected = autograd_clipped_sum(model, features, labels, 0.7, positive_weight)
-    # Opacus divides by norm + 1e-6, which is the whole difference.
-    assert float((got - expected).norm()) <= 1e-5 * float(expected.norm())
-
-
-@pytest.mark.parametrize("row", range(12))
-def test_adding_or_removing_one_row_moves_the_sum_by_no_more_than_the_clip_norm(row):
-    features, labels = make_batch(dtype=torch.float64)
-    features[row] *= 10 ** (row - 4)
-    model = make_model(dtype=torch.float64)
-    keep = torch.arange(len(labels)) != row
-    whole = clipped_gradient_sum(model, features, labels, 0.5)
-    without = clipped_gradient_sum(model, features[keep], labels[keep], 0.5)
-    assert float((whole - without).norm()) <= 0.5 * (1 + 1e-6)
-
-
-def test_in_float32_rounding_over_thousands_of_rows_stays_within_the_noise_margin():
-    features, labels = make_batch(12_000)
-    features[3] *= 1000
-    whole = clipped_gradient_sum(make_model(), features, labels, 0.5)
-    without = clipped_gradient_sum(make_model(), features[4:], labels[4:], 0.5)
-    first = clipped_gradient_sum(make_model(), features[:3], labels[:3], 0.5)
-    assert float((whole - without - first).norm()) <= 0.5 * (1 + 2**-10)
-
-
-def test_batches_larger_than_a_chunk_give_the_same_sum(monkeypatch):
-    features, labels = make_batch(100)
-    whole = clipped_gradient_sum(make_model(), features, labels, 0.5)
-    monkeypatch.setattr(dp_module, "_CHUNK_ROWS", 7)
-    torch.testing.assert_close(clipped_gradient_sum(make_model(), features, labels, 0.5), whole, rtol=1e-5, atol=1e-5)
-
-
-def test_an_empty_batch_sums_to_zero_and_leaves_the_model_usable():
-    model = make_model()
-    features, labels = make_batch(0)
-    assert torch.equal(clipped_gradient_sum(model, features, labels, 1.0), torch.zeros(5 * 16 + 16 + 128 + 8 + 9))
-    features, labels = make_batch(4)
-    first = clipped_gradient_sum(model, features, labels, 1.0)
-    assert torch.equal(clipped_gradient_sum(model, features, labels, 1.0), first)
-
-
-def test_a_gradient_that_is_not_finite_is_an_error():
-    features, labels = make_batch()
-    features[2, 0] = torch.inf
-    with pytest.raises(NonFiniteError, match="Nothing was released"):
-        clipped_gradient_sum(make_model(), features, labels, 1.0)
-
-
-def test_a_layer_that_mixes_rows_or_has_other_parameters_is_refused():
-    with pytest.raises(TrainingError, match="LayerNorm"):
-        clipped_gradient_sum(nn.Sequential(nn.Linear(5, 1), nn.LayerNorm(1), nn.Flatten(0)), *make_batch(), 1.0)
+def make_data(rows=200, accounts=None):
+    generator = np.random.default_rng(0)
+    features = (generator.standard_normal((rows, 5)) * 3).astype(np.float32)
+    return LocalData(features, (generator.random(rows) < 0.3).astype(np.float32), accounts)
 
 
 class RecordedNoise(NoiseSource):
@@ -161,10 +50,42 @@ def test_one_step_is_the_noisy_clipped_sum_over_the_public_batch_size():
     model = build_model(MODEL, 5)
     set_vector(model, vector)
     features, labels = data.tensors()
-    total = stock_clipped_sum(model, features[rows], labels[rows], DP.clip_norm).numpy()
+    total = clipped_gradient_sum(model, features[rows], labels[rows], DP.clip_norm).numpy()
     expected = vector - 0.1 * (total + 2.0 * DP.noise_multiplier * DP.clip_norm) / DP.expected_batch
     np.testing.assert_allclose(trained.vector, expected, atol=1e-5)
     assert noise.asked == [(200, 0.25)]
+
+
+def test_a_step_over_accounts_clips_each_account_once():
+    data = make_data(200, np.arange(200) // 3)
+    vector = initial_vector(MODEL, 5, prior=0.2, seed=1)
+    dp = dataclasses.replace(DP, unit="account", steps=1)
+    noise = RecordedNoise([np.array([4, 9])], 2.0)
+    trained = train_dp(MODEL, vector, data, SGD, dp, learning_rate=0.1, noise=noise, account_rows=3)
+    model = build_model(MODEL, 5)
+    set_vector(model, vector)
+    picks = np.array([[12, 13, 14], [27, 28, 29]])
+    total = clipped_gradient_sum(model, *data.tensors(), DP.clip_norm, picks=picks).numpy()
+    expected = vector - 0.1 * (total + 2.0 * DP.noise_multiplier * DP.clip_norm) / DP.expected_batch
+    np.testing.assert_allclose(trained.vector, expected, atol=1e-5)
+    assert noise.asked == [(67, 0.25)]
+
+
+@pytest.mark.parametrize(("accounts", "most"), [(None, 3), (np.arange(200), None)])
+def test_accounts_as_unit_need_accounts_and_a_bound(accounts, most):
+    vector = initial_vector(MODEL, 5, prior=0.2, seed=1)
+    dp = dataclasses.replace(DP, unit="account")
+    with pytest.raises(TrainingError, match=r"privacy\.account_rows"):
+        train_dp(
+            MODEL, vector, make_data(200, accounts), SGD, dp, learning_rate=0.1, noise=NoiseSource(), account_rows=most
+        )
+
+
+def test_local_steps_with_a_share_of_the_noise_are_refused():
+    vector = initial_vector(MODEL, 5, prior=0.2, seed=1)
+    dp = dataclasses.replace(DP, parties=5)
+    with pytest.raises(PrivacyError, match="shared by 5 banks"):
+        train_dp(MODEL, vector, make_data(), SGD, dp, learning_rate=0.1, noise=NoiseSource())
 
 
 def test_an_empty_draw_still_adds_noise_and_counts_as_a_step():

@@ -1,0 +1,228 @@
+"""A bank's privacy budget: what its ledger says was spent, the caps that it meets, and what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from bank_nodes.policy import Policy
+from fraudfl.errors import PrivacyError
+from fraudfl.plan import Plan
+from fraudfl.privacy.accounting import Grouped, Spent, grouped_epsilon
+from fraudfl.privacy.filter import RdpFilter, quick_epsilon
+from fraudfl.privacy.ledger import Charge, Ledger
+from fraudfl.privacy.mechanisms import Mechanism, Unit, mechanism_from_dict
+
+Window = Literal["month", "all"]
+# For rounding in composition.
+_TOLERANCE = 1 + 1e-6
+# Where a bank sets no cap, its history is still stated at an order that was fixed beforehand: that of this cap.
+_NOMINAL_CAP = 10.0
+_WITHIN_ONE_PLAN = "PLD within one plan"
+_OF_PLAN = "the plan's own budget"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """What was spent in one window, for one unit; nothing in it depends on the bank's rows.
+
+    Attributes:
+        window: `plan`, `month` or `all`.
+        unit: What is protected; spends on different units are never added up.
+        delta: All figures of ε are at this δ.
+        epsilon: Against the coordinator and outsiders; this is what caps bind.
+        epsilon_colluding: Against as many colluding banks as the plans name; equal to `epsilon` where they name none.
+        method: How mechanisms were composed.
+        releases: How many were charged.
+        cap: The least ε that binds in this window; None where nothing does.
+        left: What is left of it, at least 0.
+    """
+
+    window: str
+    unit: Unit
+    delta: float
+    epsilon: float
+    epsilon_colluding: float
+    method: str
+    releases: int
+    cap: float | None
+    left: float | None
+
+
+class Budget:
+    """Says before any work whether a release can be paid for, and afterwards what was spent."""
+
+    def __init__(self, ledger: Ledger, policy: Policy, clock: Callable[[], datetime] = lambda: datetime.now(UTC)):
+        """Read spends from `ledger` and caps from `policy`; `clock` says which month it is."""
+        self._ledger = ledger
+        self._policy = policy
+        self._clock = clock
+
+    def refuse_overspending(self, plan: Plan, mechanism: Mechanism, what: str) -> None:
+        """Refuse a release that is not paid for, before any work.
+
+        The plan's own ε binds all its releases, of whatever kind; the policy's caps bind them, the month and the
+        bank's whole history. Whoever calls must hold the gate's lock until the release is reserved.
+
+        Args:
+            plan: The plan whose ε pays. By plan, not by phase instance: the coordinator names instances.
+            mechanism: What the release costs.
+            what: How to call it in the message: `round 3, attempt 1`.
+
+        Raises:
+            PrivacyError: naming the cap, what is spent of it and what is left.
+        """
+        caps = self._policy.caps.epsilon
+        phase = _spent(self._ledger.charges(plan.hash), mechanism.unit)
+        self._refuse_above(plan.privacy.epsilon, _OF_PLAN, phase, mechanism, plan, what)
+        self._refuse_above(caps.phase, "caps.epsilon.phase", phase, mechanism, plan, what)
+        for name, cap, since in (("month", caps.month, self._month()), ("total", caps.total, None)):
+            if cap is None:
+                continue
+            charges = self._ledger.charges(since=since)
+            history = _spent(charges, mechanism.unit)
+            if {charge.plan_hash for charge in charges} <= {plan.hash}:
+                self._refuse_above(cap, f"caps.epsilon.{name}", history, mechanism, plan, what)
+            elif not RdpFilter(cap, plan.delta).allows(history.add(mechanism)):
+                kept = RdpFilter(cap, plan.delta)
+                before, after = kept.epsilon(history), kept.epsilon(history.add(mechanism))
+                raise _over(what, f"caps.epsilon.{name}", cap, before, after, plan.delta)
+
+    def statement(self, plan: Plan) -> Statement | None:
+        """What one plan has spent, all kinds of release together; None where it promises nothing."""
+        if not plan.private:
+            return None
+        caps = [cap for cap in (plan.privacy.epsilon, self._policy.caps.epsilon.phase) if cap is not None]
+        spent = _spent(self._ledger.charges(plan.hash), plan.privacy.unit)
+        return _stated(
+            "plan",
+            plan.privacy.unit,
+            plan.privacy.delta,
+            (spent.epsilon(plan.delta), spent.against_colluders().epsilon(plan.delta)),
+            _WITHIN_ONE_PLAN,
+            spent,
+            min(caps, default=None),
+        )
+
+    def statements(self, window: Window, delta: float) -> tuple[Statement, ...]:
+        """What was spent this month, or ever, across all plans: one statement for each unit there is."""
+        caps = self._policy.caps.epsilon
+        charges = self._ledger.charges(since=self._month() if window == "month" else None)
+        cap = caps.month if window == "month" else caps.total
+        found = []
+        for unit in _units(charges):
+            *both, method = epsilon_of_history(charges, unit, delta, cap)
+            found.append(_stated(window, unit, delta, (both[0], both[1]), method, _spent(charges, unit), cap))
+        return tuple(found)
+
+    def _refuse_above(
+        self, cap: float | None, name: str, spent: Spent, mechanism: Mechanism, plan: Plan, what: str
+    ) -> None:
+        """Meet a cap within one plan, which was fixed beforehand, so that privacy loss distributions apply."""
+        if cap is not None and not _fits(spent, mechanism, cap, plan.delta):
+            after = spent.add(mechanism).epsilon(plan.delta)
+            raise _over(what, name, cap, spent.epsilon(plan.delta), after, plan.delta)
+
+    def _month(self) -> datetime:
+        here = self._clock().astimezone(ZoneInfo(self._policy.hours.zone))
+        return here.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def epsilon_of_history(
+    charges: Iterable[Charge], unit: Unit, delta: float, cap: float | None = None
+) -> tuple[float, float, str]:
+    """Compose what was charged under any number of plans, for one unit.
+
+    Args:
+        charges: As the ledger counts them.
+        unit: Mechanisms that protect another unit are left out.
+        delta: δ.
+        cap: The cap that fixed the filter's order; without one it is a nominal cap of 10.
+
+    Returns:
+        ε against the coordinator and outsiders, ε against colluding banks, and the method in words.
+    """
+    listed = list(charges)
+    spent = _spent(listed, unit)
+    if len({charge.plan_hash for charge in listed}) <= 1:
+        return spent.epsilon(delta), spent.against_colluders().epsilon(delta), _WITHIN_ONE_PLAN
+    one = RdpFilter(_NOMINAL_CAP if cap is None else cap, delta)
+    method = f"RDP filter at order {one.order:g}, fixed by a cap of {one.cap:g}"
+    return one.epsilon(spent), one.epsilon(spent.against_colluders()), method
+
+
+def _stated(
+    window: str,
+    unit: Unit,
+    delta: float,
+    both: tuple[float, float],
+    method: str,
+    spent: Spent,
+    cap: float | None,
+) -> Statement:
+    return Statement(
+        window=window,
+        unit=unit,
+        delta=delta,
+        epsilon=both[0],
+        epsilon_colluding=both[1],
+        method=method,
+        releases=sum(count for _, count in spent.entries),
+        cap=cap,
+        left=None if cap is None else max(0.0, cap - both[0]),
+    )
+
+
+def _spent(charges: Iterable[Charge], unit: Unit) -> Spent:
+    spent = Spent()
+    for charge in charges:
+        mechanism = mechanism_from_dict(charge.mechanism)
+        if mechanism.unit == unit:
+            spent = spent.add(mechanism, charge.count)
+    return spent
+
+
+def _units(charges: Iterable[Charge]) -> list[Unit]:
+    return sorted({mechanism_from_dict(charge.mechanism).unit for charge in charges})
+
+
+def _over(what: str, name: str, cap: float, before: float, after: float, delta: float) -> PrivacyError:
+    left = f"{before:.4f} is spent and {max(0.0, cap - before):.4f} is left"
+    if name == _OF_PLAN:
+        return PrivacyError(
+            f"{what} would bring ε to {after:.4f} of {cap:g} (δ = {delta:g}), {name}; {left}; nothing was trained"
+        )
+    return PrivacyError(
+        f"this bank's policy: {name} is {cap:g}; this release would bring ε to {after:.4f}; nothing was trained. It is "
+        f"{what}; {left} (δ = {delta:g})"
+    )
+
+
+def _fits(spent: Spent, mechanism: Mechanism, cap: float, delta: float) -> bool:
+    """Whether ε stays within the cap, for mechanisms that were fixed beforehand."""
+    key = (mechanism.sampling_rate, mechanism.noise_multiplier)
+    times = dict(spent.grouped())
+    after = times.pop(key, 0) + mechanism.times
+    return after <= _most(tuple(times.items()), key, cap, delta)
+
+
+@lru_cache(maxsize=256)
+def _most(others: Grouped, key: tuple[float, float], cap: float, delta: float) -> int:
+    """How often in all a mechanism can be used beside others within a cap, so that each round only compares counts."""
+
+    def fits(times: int) -> bool:
+        grouped = tuple(sorted((*others, (key, times))))
+        # The first takes microseconds and decides nearly always.
+        return quick_epsilon(grouped, delta) <= cap or grouped_epsilon(grouped, delta) <= cap * _TOLERANCE
+
+    enough, too_many = 0, 1
+    while fits(too_many):
+        enough, too_many = too_many, 2 * too_many
+    while too_many - enough > 1:
+        middle = (enough + too_many) // 2
+        enough, too_many = (middle, too_many) if fits(middle) else (enough, middle)
+    return enough

@@ -1,0 +1,139 @@
+"""Audits of a whole plan: every mechanism that it names, against everybody whom it names, by in/out trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from fraudfl.errors import PrivacyError
+from fraudfl.plan import Plan
+from fraudfl.privacy.audit.canary_training import CanaryTraining, LocalRounds, Setting, SummedRounds
+from fraudfl.privacy.audit.circle import Circle
+from fraudfl.privacy.audit.in_out import audit_in_out
+from fraudfl.privacy.audit.one_run import audit_one_run
+from fraudfl.privacy.audit.releases import LocalSteps, NoisyCounts, SummedSteps
+from fraudfl.privacy.audit.result import AuditResult
+from fraudfl.privacy.mechanisms import DpSgd, GaussianSum, Mechanism
+from fraudfl.protocols import Kind
+from fraudfl.secagg.fixed_point import FixedPoint
+from fraudfl.summed import entry_bound, parts_of
+from fraudfl.training.batches import LocalData
+
+_NAMES: dict[Kind, str] = {"train": "training", "sketch": "encoder sketches", "evaluate": "score histograms"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much an audit tries. More sharpens bounds and takes longer; none of it changes what is audited.
+
+    Attributes:
+        trials: With a canary, and as many without, for one release whose canary is always drawn.
+        sampled_trials: The same for several rounds with the plan's own sampling.
+        rounds: At most so many of the plan's rounds, there and in one-run audits.
+        canaries: In one training, for one-run audits.
+        seed: Of the order of trials and of coins; noise and draws are never seeded.
+    """
+
+    trials: int = 20_000
+    sampled_trials: int = 4_000
+    rounds: int = 50
+    canaries: int = 1_000
+    seed: int = 0
+
+
+def audit_plan(plan: Plan, effort: Effort | None = None) -> tuple[AuditResult, ...]:
+    """Audit every mechanism of a plan, with the code that banks run, against the coordinator and against colluders.
+
+    Training is audited twice: one step whose canary is always drawn, which is where wrong noise and wrong clipping
+    show best, and several rounds with the plan's sampling rate. Each has an ε of its own to keep, which is not the
+    plan's total.
+
+    Raises:
+        PrivacyError: if the plan promises no privacy.
+    """
+    effort = effort or Effort()
+    results: list[AuditResult] = []
+    for kind, name in _NAMES.items():
+        mechanism = plan.mechanism(kind)
+        if isinstance(mechanism, DpSgd):
+            results += _audit_training(plan, mechanism, name, effort)
+        elif mechanism is not None:
+            results += _audit_counts(plan, kind, mechanism, name, effort)
+    if not results:
+        raise PrivacyError(f"phase `{plan.phase}` promises no privacy (mode `none`); there is no ε to audit")
+    return tuple(results)
+
+
+def audit_training(plan: Plan, rows: tuple[LocalData, ...], effort: Effort | None = None) -> AuditResult:
+    """Train the plan's model on encoded rows with canaries among them, and audit that one run.
+
+    Args:
+        rows: Each bank's encoded training rows; in mode `distributed` of as many banks as share the noise.
+
+    Raises:
+        PrivacyError: if the plan promises no privacy, or the rows are of too few banks.
+    """
+    effort = effort or Effort()
+    mechanism = plan.round_mechanism
+    if mechanism is None or len(rows) < plan.parties:
+        raise PrivacyError(
+            f"phase `{plan.phase}` has privacy mode `{plan.privacy.mode}`, and rows of {len(rows)} banks are given; "
+            f"expected a private mode and at least {plan.parties} banks"
+        )
+    setting = Setting(
+        model=plan.model,
+        training=plan.training,
+        claimed=mechanism.with_steps(min(effort.rounds, plan.rounds)),
+        real=rows[: plan.parties] if plan.parties > 1 else rows,
+        canaries=effort.canaries,
+        account_rows=plan.account_rows,
+    )
+    training = CanaryTraining(setting, effort.seed)
+    if plan.parties > 1:
+        summed = SummedRounds(setting, training.data, _circle(plan, "train"), entry_bound(plan, "train"))
+        scores = training.scores(summed)
+    else:
+        scores = training.scores(LocalRounds(setting, training.data))
+    return audit_one_run("one training with canaries", scores, training.included, setting.claimed, plan.delta)
+
+
+def _audit_training(plan: Plan, mechanism: DpSgd, name: str, effort: Effort) -> Iterator[AuditResult]:
+    always = replace(mechanism, sampling_rate=1.0, steps=1)
+    several = mechanism.with_steps(min(effort.rounds, plan.rounds))
+    for claimed, what, trials in (
+        (always, "one step, canary always drawn", effort.trials),
+        (several, f"{several.steps} rounds as sampled", effort.sampled_trials),
+    ):
+        if plan.parties == 1:
+            local = LocalSteps(claimed=claimed, account_rows=plan.account_rows)
+            yield audit_in_out(f"{name}: {what}", local, claimed, plan.delta, trials=trials, seed=effort.seed)
+            continue
+        for colluders, whom in _observers(claimed):
+            summed = SummedSteps(
+                claimed=claimed,
+                circle=_circle(plan, "train"),
+                bound=entry_bound(plan, "train"),
+                colluders=colluders,
+                account_rows=plan.account_rows,
+            )
+            against = claimed.against_colluders() if colluders else claimed
+            full = f"{name}: {what}{whom}"
+            yield audit_in_out(full, summed, against, plan.delta, trials=trials, seed=effort.seed)
+
+
+def _audit_counts(plan: Plan, kind: Kind, mechanism: GaussianSum, name: str, effort: Effort) -> Iterator[AuditResult]:
+    for colluders, whom in _observers(mechanism):
+        counts = NoisyCounts(claimed=mechanism, circle=_circle(plan, kind), colluders=colluders)
+        against = mechanism.against_colluders() if colluders else mechanism
+        yield audit_in_out(f"{name}{whom}", counts, against, plan.delta, trials=effort.trials, seed=effort.seed)
+
+
+def _observers(mechanism: Mechanism) -> Iterator[tuple[int, str]]:
+    yield 0, ""
+    if mechanism.colluding:
+        yield mechanism.colluding, f", against {mechanism.colluding} colluding bank(s)"
+
+
+def _circle(plan: Plan, kind: Kind) -> Circle:
+    encoding: FixedPoint = parts_of(plan, kind, 1, plan.parties)[0].encoding
+    return Circle(plan.parties, encoding)

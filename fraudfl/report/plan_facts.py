@@ -1,0 +1,85 @@
+"""What a plan promises, trains and lists, in the report's values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fraudfl.plan import Plan
+from fraudfl.report.facts import Content, Left, Promise, Secure
+from fraudfl.report.records import Tally
+
+_NAMES = {
+    "fedavg": "federated averaging",
+    "fedprox": "federated averaging with a proximal term",
+    "fedavgm": "federated averaging with server momentum",
+    "fedadam": "federated Adam",
+    "fedtrimmedavg": "trimmed mean",
+    "fedmedian": "coordinate-wise median",
+    "krum": "Krum",
+    "dpsgd": "DP-SGD on the union of the banks' transactions",
+    "dpadam": "DP-Adam on the union of the banks' transactions",
+}
+
+
+def model_in_words(plan: Plan) -> str:
+    """The kind of model and its size."""
+    if plan.model.kind == "logistic":
+        return "logistic regression"
+    layers = ", ".join(str(width) for width in plan.model.hidden)
+    return f"neural network with hidden layers of {layers} units"
+
+
+def strategy_in_words(plan: Plan) -> str:
+    """How updates become the next model."""
+    return _NAMES.get(plan.strategy.name, plan.strategy.name)
+
+
+def promise_of(plan: Plan) -> Promise:
+    """What the plan promises about privacy."""
+    privacy = plan.privacy
+    return Promise(
+        mode=privacy.mode,
+        unit=privacy.unit,
+        unit_rows=plan.unit_rows,
+        epsilon=privacy.epsilon if plan.private else None,
+        delta=privacy.delta,
+        units=privacy.units,
+        delta_limit=1 / (10 * privacy.units),
+    )
+
+
+def secure_of(plan: Plan) -> Secure | None:
+    """How the plan adds up over banks; None where the coordinator sees each bank's own figures."""
+    found = plan.secure_aggregation
+    if found is None:
+        return None
+    return Secure(
+        min_cohort=found.min_cohort, colluding=found.colluding, coordinator=found.coordinator, recover=found.recover
+    )
+
+
+def left_of(plan: Plan | None, tallies: Mapping[str, Tally]) -> tuple[Left, ...]:
+    """What left, by kind of request: kinds that the plan lists first, in its order.
+
+    A content is covered only where the plan says so and a release of that kind carries a mechanism.
+    """
+    listed = {} if plan is None else plan.releases
+    kinds = [*listed, *sorted(kind for kind in tallies if kind not in listed)]
+    return tuple(_left(plan, kind, tallies.get(kind, Tally())) for kind in kinds)
+
+
+def _left(plan: Plan | None, kind: str, tally: Tally) -> Left:
+    mechanism = None if plan is None else plan.mechanism(kind)
+    rules = () if plan is None else plan.releases.get(kind, ())
+    return Left(
+        kind=kind,
+        contents=tuple(
+            Content(name=rule.content, covered=rule.covered and mechanism is not None, summed=rule.summed)
+            for rule in rules
+        ),
+        releases=tally.releases,
+        bytes=tally.bytes,
+        resent=tally.resent,
+        bytes_resent=tally.bytes_resent,
+        mechanism=None if mechanism is None else mechanism.to_dict(),
+    )

@@ -1,0 +1,1 @@
+"""What each section of a privacy report says, made from its facts."""

@@ -1,0 +1,1 @@
+"""Secure aggregation: the coordinator learns the sum of the banks' vectors and none of the vectors."""

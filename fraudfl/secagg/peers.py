@@ -1,0 +1,153 @@
+"""The peers of a phase: all banks' phase keys, checked against the roster in this bank's own folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, Self
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from pydantic import ValidationError
+
+from fraudfl.errors import TrustError
+from fraudfl.frozen import Frozen
+from fraudfl.secagg.errors import SecureAggregationError, invalid
+from fraudfl.secagg.phase_keys import PhaseKey, exchange
+from fraudfl.trust.keys import canonical
+from fraudfl.trust.roster import Roster
+
+
+@dataclass(frozen=True)
+class Peers:
+    """The phase keys of the banks in one phase instance, each checked against the roster. Made by `checked` only.
+
+    Attributes:
+        plan_hash, instance: The phase.
+        keys: One of each bank, sorted by bank.
+    """
+
+    plan_hash: str
+    instance: str
+    keys: tuple[PhaseKey, ...]
+
+    @classmethod
+    def checked(cls, keys: Iterable[PhaseKey], roster: Roster, plan_hash: str, instance: str) -> Self:
+        """Take keys that somebody handed on.
+
+        Args:
+            keys: In any order.
+            roster: The one in this bank's own folder.
+            plan_hash, instance: The phase that they must be for.
+
+        Raises:
+            SecureAggregationError: naming the bank whose key is not signed by its key on the roster, is for another
+                phase, is there twice, is another bank's, or is no contributory X25519 key.
+        """
+        ordered = tuple(sorted(keys, key=lambda key: key.bank))
+        for name in ("bank", "agreement"):
+            for value, count in Counter(getattr(key, name) for key in ordered).items():
+                if count > 1:
+                    raise SecureAggregationError(f"phase keys: {name} {value} is there {count} times; expected once")
+        if len(ordered) < 2:
+            raise SecureAggregationError(f"phase keys: found {len(ordered)}; expected those of two banks or more")
+        probe = X25519PrivateKey.generate()
+        for key in ordered:
+            _check(key, roster, plan_hash, instance)
+            exchange(probe, key)
+        return cls(plan_hash, instance, ordered)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, roster: Roster, plan_hash: str, instance: str) -> Self:
+        """Read and check what `to_bytes` wrote; raises SecureAggregationError as `checked` does."""
+        try:
+            listed = _Listed.model_validate_json(data)
+        except ValidationError as error:
+            raise invalid("phase keys", error) from error
+        return cls.checked(listed.keys, roster, plan_hash, instance)
+
+    def to_bytes(self) -> bytes:
+        """All keys with their signatures, as canonical JSON."""
+        return canonical(_Listed(keys=self.keys).model_dump(mode="json"))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) over each bank and its agreement key."""
+        facts = [[key.bank, key.agreement] for key in self.keys]
+        return hashlib.sha256(b"fraudfl/secagg/peers/1\0" + canonical(facts)).hexdigest()
+
+    @cached_property
+    def banks(self) -> tuple[str, ...]:
+        """Their ids, sorted."""
+        return tuple(key.bank for key in self.keys)
+
+    def key(self, bank: str) -> PhaseKey:
+        """One bank's key; raises SecureAggregationError when it has none in this phase."""
+        if bank not in self._by_bank:
+            raise SecureAggregationError(f"bank {bank} has no phase key in phase instance {self.instance}")
+        return self._by_bank[bank]
+
+    @cached_property
+    def _by_bank(self) -> dict[str, PhaseKey]:
+        return {key.bank: key for key in self.keys}
+
+
+class _Listed(Frozen):
+    """Phase keys on their way to the banks."""
+
+    keys: tuple[PhaseKey, ...]
+
+
+class ByBank(Protocol):
+    """A signed record that says which bank made it and with which key."""
+
+    @property
+    def bank(self) -> str:
+        """Its id."""
+
+    @property
+    def public_key(self) -> str:
+        """Its long-term public key, as it says."""
+
+    def verify(self) -> None:
+        """Check the signature."""
+
+
+def check_signer(record: ByBank, roster: Roster, what: str) -> None:
+    """Check that a record is signed, by the very key that the roster has for its bank.
+
+    Raises:
+        SecureAggregationError: naming `what` and the bank.
+    """
+    check_listed(record, roster, what)
+    try:
+        record.verify()
+    except TrustError as error:
+        raise SecureAggregationError(f"{what} of bank {record.bank}: {error}") from error
+
+
+def check_listed(record: ByBank, roster: Roster, what: str) -> None:
+    """Check that the key in a record is the one that the roster has for its bank; the signature is checked elsewhere.
+
+    Raises:
+        SecureAggregationError: naming `what` and the bank.
+    """
+    try:
+        listed = roster.member(record.bank).public_key
+    except TrustError as error:
+        raise SecureAggregationError(f"{what} of bank {record.bank}: {error}") from error
+    if record.public_key != listed:
+        raise SecureAggregationError(
+            f"{what} of bank {record.bank}: is signed by another key than the bank's on roster {roster.number}"
+        )
+
+
+def _check(key: PhaseKey, roster: Roster, plan_hash: str, instance: str) -> None:
+    for name, expected in (("plan_hash", plan_hash), ("instance", instance)):
+        if getattr(key, name) != expected:
+            raise SecureAggregationError(
+                f"phase key of bank {key.bank}: {name}: found {getattr(key, name)!r}; expected {expected!r}"
+            )
+    check_signer(key, roster, "phase key")

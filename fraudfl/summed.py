@@ -1,0 +1,127 @@
+"""What is added up over banks under secure aggregation: which vectors a kind of reply has, and how each is encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fraudfl.errors import WireError
+from fraudfl.features.sketch import sketch_size
+from fraudfl.models.mlp import model_size
+from fraudfl.plan import Plan
+from fraudfl.privacy.discretisation import largest_step
+from fraudfl.protocols import Kind
+from fraudfl.secagg.attempt import Attempt
+from fraudfl.secagg.fixed_point import FixedPoint
+
+ENTRIES = 2**40
+"""More entries than any plan sends, over which no sum wraps but with a probability below 2^-40."""
+MOST_COUNT = 2**28
+"""Most that one bank counts in one bin."""
+UPDATE_STEP = 2.0**-20
+"""Grid of model updates that carry no noise of their own kind."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One vector of a reply that is added up.
+
+    Attributes:
+        bound: No entry of a bank's own vector is larger, noise apart.
+    """
+
+    name: str
+    size: int
+    bound: float
+    encoding: FixedPoint
+
+
+def parts_of(plan: Plan, kind: Kind, width: int, parties: int) -> tuple[Part, ...]:
+    """The vectors of a kind's reply.
+
+    Args:
+        width: Inputs of the model; used for `train` only.
+        parties: Banks in the cohort.
+    """
+    bound = entry_bound(plan, kind)
+    encoding = _encoding(plan, kind, bound, parties)
+    return tuple(Part(name, _size(plan, kind, width), bound, encoding) for name in part_names(kind))
+
+
+def part_names(kind: Kind) -> tuple[str, ...]:
+    """What the vectors of a kind's reply are called."""
+    return {"train": ("update",), "sketch": ("sketch",)}.get(kind, ("validation", "test"))
+
+
+def _size(plan: Plan, kind: Kind, width: int) -> int:
+    if kind == "train":
+        return model_size(plan.model, width)
+    return sketch_size(plan.encoder) if kind == "sketch" else 2 * plan.score_bins.size
+
+
+def entry_bound(plan: Plan, kind: Kind) -> float:
+    """What a bank clamps each entry to, before noise: a projection, so that it changes no sensitivity."""
+    if kind != "train":
+        return float(MOST_COUNT)
+    if plan.privacy.mode == "distributed":
+        return plan.privacy.sum_bound * plan.privacy.clip_norm
+    return plan.max_update_norm
+
+
+def _encoding(plan: Plan, kind: Kind, bound: float, parties: int) -> FixedPoint:
+    mechanism = plan.mechanism(kind)
+    if mechanism is not None and kind != "train":
+        # Counts with noise, in whichever mode: the grid is that of the noise.
+        share = mechanism.share_deviation
+        return _sums(bound, parties, share, largest_step(share))
+    if mechanism is not None and plan.privacy.mode == "distributed":
+        return _sums(bound, parties, mechanism.share_deviation, largest_step(mechanism.share_deviation))
+    return _sums(bound, parties, 0.0, UPDATE_STEP if kind == "train" else 1.0)
+
+
+def _sums(bound: float, parties: int, share: float, step: float) -> FixedPoint:
+    return FixedPoint.for_sums(bound=bound, parties=parties, deviation=share * parties**0.5, entries=ENTRIES, step=step)
+
+
+def spell_members(members: Sequence[str], banks: Sequence[str]) -> str:
+    """Which of the banks, in their order, are meant: one bit each, as hexadecimal digits."""
+    bits = np.isin(np.array(banks), np.array(members))
+    return np.packbits(bits).tobytes().hex()
+
+
+def read_members(text: str, banks: Sequence[str]) -> tuple[str, ...]:
+    """Read what `spell_members` wrote; raises WireError when it cannot be about these banks."""
+    try:
+        data = bytes.fromhex(text)
+    except ValueError as error:
+        raise WireError(f"members {text[:80]!r} are not hexadecimal digits") from error
+    if len(data) != (len(banks) + 7) // 8:
+        raise WireError(f"members take {len(data)} bytes, expected one bit for each of {len(banks)} banks")
+    bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8)).astype(bool)
+    if bits[len(banks) :].any():
+        raise WireError(f"members name more than the {len(banks)} banks that there are")
+    return tuple(bank for bank, meant in zip(banks, bits, strict=False) if meant)
+
+
+def attempt_of(
+    plan: Plan, instance: str, kind: Kind, where: tuple[int, int], cohort: tuple[str, ...], peers: str
+) -> Attempt:
+    """The attempt that a request belongs to; its digest is what requests name as the cohort.
+
+    Args:
+        where: Round and attempt.
+        cohort: The banks asked together, sorted.
+        peers: Digest of the phase keys.
+    """
+    number, attempt = where
+    return Attempt(
+        plan_hash=plan.hash,
+        instance=instance,
+        kind=kind,
+        round=number,
+        attempt=attempt,
+        cohort=cohort,
+        peers=peers,
+    )

@@ -1,0 +1,223 @@
+"""What a bank may still spend: caps within a plan, over a month and over its history, against dp-accounting."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dp_accounting
+import pytest
+from dp_accounting import pld, rdp
+from memory_fleet import PRIVATE, plan_of
+
+from bank_nodes import budget as budget_room
+from bank_nodes.budget import Budget, epsilon_of_history
+from bank_nodes.policy import Policy
+from fraudfl.errors import PrivacyError
+from fraudfl.plan import Plan
+from fraudfl.privacy.ledger import Ledger, Release
+from fraudfl.privacy.mechanisms import DpSgd, GaussianSum, Mechanism
+
+PLAN = plan_of(**PRIVATE)
+OTHER = PLAN.model_copy(update={"seed": PLAN.seed + 1})
+MAY, JUNE = datetime(2025, 5, 31, 12, tzinfo=UTC), datetime(2025, 6, 1, 12, tzinfo=UTC)
+ROUND = DpSgd(sampling_rate=0.05, noise_multiplier=1.0, clip_norm=1.0, steps=3, expected_batch=250.0)
+SHARED = replace(ROUND, parties=10, colluding=4)
+SKETCH = GaussianSum(noise_multiplier=8.0, sensitivity=3.0)
+ACCOUNTS = replace(SKETCH, unit="account")
+
+
+class Bank:
+    """A ledger and a clock, with whatever caps a test sets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ledger = Ledger(folder / "ledger.db", lambda: self.now)
+        self.now = MAY
+        self._numbers = itertools.count(1)
+
+    def spend(self, mechanism: Mechanism, plan: Plan = PLAN, times: int = 1) -> None:
+        for _ in range(times):
+            self.ledger.reserve(
+                Release(
+                    key=f"key {next(self._numbers)}",
+                    plan_hash=plan.hash,
+                    instance="i",
+                    phase="pilot",
+                    round=1,
+                    attempt=1,
+                    kind="train",
+                    mechanism=mechanism.to_dict(),
+                )
+            )
+
+    def budget(self, **caps: float) -> Budget:
+        return Budget(self.ledger, Policy.model_validate({"caps": {"epsilon": caps}}), lambda: self.now)
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Bank:
+    return Bank(tmp_path)
+
+
+def exact(*events: tuple[Mechanism, int]) -> float:
+    """dp-accounting itself, called with its own words."""
+    accountant = pld.PLDAccountant(value_discretization_interval=1e-4)
+    for mechanism, times in events:
+        event: Any = dp_accounting.GaussianDpEvent(mechanism.noise_multiplier)
+        if isinstance(mechanism, DpSgd):
+            event = dp_accounting.PoissonSampledDpEvent(mechanism.sampling_rate, event)
+        accountant.compose(event, times * getattr(mechanism, "steps", 1))
+    return float(accountant.get_epsilon(PLAN.delta))
+
+
+def test_what_the_plan_pays_for_passes_and_the_first_that_it_does_not_is_refused(bank: Bank) -> None:
+    bank.spend(SKETCH)
+    budget, epsilon = bank.budget(), PLAN.privacy.epsilon
+    most = max(times for times in range(1, 60) if exact((SKETCH, 1), (ROUND, times)) <= epsilon)
+    bank.spend(ROUND, times=most - 1)
+    budget.refuse_overspending(PLAN, ROUND, "round 1, attempt 1")
+    bank.spend(ROUND)
+    spent, after = exact((SKETCH, 1), (ROUND, most)), exact((SKETCH, 1), (ROUND, most + 1))
+    said = (
+        rf"^round 9, attempt 2 would bring ε to {after:.4f} of 4 \(δ = 1e-06\), .* {spent:.4f} is spent and "
+        rf"{4 - spent:.4f} is left; nothing was trained$"
+    )
+    with pytest.raises(PrivacyError, match=said):
+        budget.refuse_overspending(PLAN, ROUND, "round 9, attempt 2")
+
+
+def test_all_kinds_of_release_draw_on_the_plans_one_budget(bank: Bank) -> None:
+    bank.spend(replace(ROUND, steps=40))
+    Budget(bank.ledger, Policy()).refuse_overspending(PLAN, SKETCH, "sketch")
+    loud = replace(SKETCH, noise_multiplier=0.9)
+    assert exact((loud, 1)) > 4
+    with pytest.raises(PrivacyError, match="sketch would bring"):
+        bank.budget().refuse_overspending(PLAN, loud, "sketch")
+
+
+def test_another_plan_has_a_budget_of_its_own_but_shares_month_and_total(bank: Bank) -> None:
+    bank.spend(ROUND, times=10)
+    bank.budget(phase=exact((ROUND, 10))).refuse_overspending(OTHER, ROUND, "round 1")
+    for span in ("month", "total"):
+        cap = exact((ROUND, 10))
+        with pytest.raises(
+            PrivacyError, match=rf"caps\.epsilon\.{span} is .*would bring ε to .*is spent and 0\.0000 is"
+        ):
+            bank.budget(**{span: cap}).refuse_overspending(OTHER, ROUND, "round 1")
+
+
+def test_a_cap_of_one_plan_is_met_exactly_by_its_distribution(bank: Bank) -> None:
+    bank.spend(ROUND, times=10)
+    cap = exact((ROUND, 11))
+    for span in ("phase", "month", "total"):
+        bank.budget(**{span: cap * (1 + 1e-9)}).refuse_overspending(PLAN, ROUND, "round 11")
+        with pytest.raises(PrivacyError, match=rf"caps\.epsilon\.{span}"):
+            bank.budget(**{span: cap * 0.999}).refuse_overspending(PLAN, ROUND, "round 11")
+
+
+def test_across_plans_the_filter_decides_at_the_order_that_the_cap_fixed(bank: Bank) -> None:
+    """Oracle: dp-accounting's Rényi divergences at that order, summed by hand over both plans."""
+    bank.spend(SKETCH, OTHER)
+    divergence = rdp.RdpAccountant(orders=[budget_room.RdpFilter(2.0, PLAN.delta).order])
+    divergence.compose(dp_accounting.GaussianDpEvent(8.0))
+    step = dp_accounting.PoissonSampledDpEvent(0.05, dp_accounting.GaussianDpEvent(1.0))
+    rounds = 0
+    while divergence.compose(step, 3).get_epsilon(PLAN.delta) <= 2.0:
+        rounds += 1
+    assert rounds > 1
+    bank.spend(ROUND, times=rounds - 1)
+    bank.budget(total=2.0).refuse_overspending(PLAN, ROUND, "the last")
+    bank.spend(ROUND)
+    with pytest.raises(PrivacyError, match=r"caps\.epsilon\.total is 2;"):
+        bank.budget(total=2.0).refuse_overspending(PLAN, ROUND, "one more")
+
+
+def test_a_month_begins_anew_and_the_total_never(bank: Bank) -> None:
+    bank.spend(ROUND, OTHER, times=10)
+    cap = exact((ROUND, 10))
+    bank.now = JUNE
+    bank.budget(month=cap).refuse_overspending(PLAN, ROUND, "round 1")
+    with pytest.raises(PrivacyError, match=r"caps\.epsilon\.total"):
+        bank.budget(month=cap, total=cap).refuse_overspending(PLAN, ROUND, "round 1")
+
+
+def test_a_charge_put_back_without_a_plan_counts_against_every_plan(bank: Bank) -> None:
+    bank.ledger.restore(50, [replace(ROUND, steps=3000).to_dict()], "nobody knows")
+    for plan in (PLAN, OTHER):
+        with pytest.raises(PrivacyError, match="and 0.0000 is left"):
+            bank.budget().refuse_overspending(plan, ROUND, "round 1")
+
+
+def test_units_are_charged_apart(bank: Bank) -> None:
+    bank.spend(ACCOUNTS, OTHER, times=200)
+    bank.budget(total=3.0).refuse_overspending(PLAN, ROUND, "round 1")
+    bank.spend(ROUND)
+    account, transaction = bank.budget(total=3.0).statements("all", PLAN.delta)
+    assert (account.unit, account.releases, account.left) == ("account", 200, 0)
+    assert (transaction.unit, transaction.releases) == ("transaction", 1)
+
+
+def test_a_plans_statement_says_both_readings_and_what_is_left(bank: Bank) -> None:
+    bank.spend(SHARED, times=10)
+    said = bank.budget(phase=3.0).statement(PLAN)
+    assert said is not None
+    assert said.epsilon == pytest.approx(exact((SHARED, 10)), abs=1e-6)
+    weaker = replace(ROUND, noise_multiplier=(6 / 10) ** 0.5)
+    assert said.epsilon_colluding == pytest.approx(exact((weaker, 10)), abs=1e-6)
+    assert (said.cap, said.left) == (3.0, pytest.approx(3.0 - said.epsilon))
+    assert (said.window, said.unit, said.delta, said.releases) == ("plan", "transaction", 1e-6, 10)
+    assert said.method == "PLD within one plan"
+    assert bank.budget().statement(plan_of()) is None
+
+
+def test_a_history_of_one_plan_is_composed_exactly_and_one_of_several_by_the_filter(bank: Bank) -> None:
+    bank.spend(ROUND, times=5)
+    (said,) = bank.budget(total=5.0).statements("all", PLAN.delta)
+    assert (said.method, said.epsilon) == ("PLD within one plan", pytest.approx(exact((ROUND, 5)), abs=1e-6))
+    bank.spend(ROUND, OTHER, times=5)
+    (both,) = bank.budget(total=5.0).statements("all", PLAN.delta)
+    assert re.fullmatch(r"RDP filter at order [\d.]+, fixed by a cap of 5", both.method)
+    assert exact((ROUND, 10)) < both.epsilon < 1.5 * exact((ROUND, 10))
+    assert both.left == pytest.approx(5 - both.epsilon)
+    (uncapped,) = bank.budget().statements("month", PLAN.delta)
+    assert "fixed by a cap of 10" in uncapped.method
+    assert (uncapped.cap, uncapped.left) == (None, None)
+    assert bank.budget().statements("all", PLAN.delta)[0].releases == 10
+
+
+def test_an_empty_ledger_states_nothing(bank: Bank) -> None:
+    assert bank.budget().statements("all", 1e-6) == ()
+    said = bank.budget().statement(PLAN)
+    assert said is not None
+    assert (said.epsilon, said.left) == (0, 4)
+    assert epsilon_of_history([], "account", 1e-6)[:2] == (0, 0)
+
+
+def test_a_cap_is_checked_in_a_ledger_of_ten_thousand_charges_without_composing_again(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is slow, a composition of distributions, happens a few times for a whole phase, not in each round."""
+    facts = [replace(ROUND, noise_multiplier=30.0).to_dict()] * 9000 + [SKETCH.to_dict()] * 1000
+    bank.ledger.restore(10, facts, "a long history", PLAN.hash)
+    long = PLAN.model_copy(update={"privacy": PLAN.privacy.model_copy(update={"epsilon": 100.0})})
+    bank.spend(replace(ROUND, noise_multiplier=30.0), long)
+    composed = []
+    exactly = budget_room.grouped_epsilon
+    monkeypatch.setattr(budget_room, "grouped_epsilon", lambda *facts: composed.append(facts) or exactly(*facts))
+    budget, next_one = bank.budget(phase=100.0, month=500.0, total=500.0), replace(ROUND, noise_multiplier=30.0)
+    budget.refuse_overspending(long, next_one, "round 2")
+    before = len(composed)
+    assert before < 30
+    started = time.perf_counter()
+    for number in range(5):
+        bank.spend(next_one, long)
+        budget.refuse_overspending(long, next_one, f"round {3 + number}")
+    took = (time.perf_counter() - started) / 5
+    assert len(composed) == before
+    sys.stdout.write(f"a cap's check and a reservation in a ledger of 10,000 charges: {took * 1000:.1f} ms\n")
