@@ -16,6 +16,7 @@ from bank_nodes.cli_decide import approve, plans, reject, revoke
 from bank_nodes.cli_ledger import ledger_app, restore
 from bank_nodes.cli_look import log, status
 from bank_nodes.cli_options import Folder, say
+from bank_nodes.cli_report import report_app
 from bank_nodes.home import Home
 from fraudfl.command import EXIT_FAILED, run_command, show_tracebacks
 from fraudfl.logs import log_as_json
@@ -113,6 +114,7 @@ app.command()(status)
 app.command()(log)
 app.command()(restore)
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(report_app, name="report")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`bank-node ledger …` and `bank-node restore`: proving the record, and repairing one that came from a backup."""
+"""`bank-node ledger …` and `bank-node restore`: reading and proving the record, and repairing one from a backup."""
 
 from __future__ import annotations
 
@@ -8,23 +8,47 @@ from typing import Annotated
 
 import typer
 
-from bank_nodes.approvals import Approvals, offered
 from bank_nodes.cli_options import Folder, say
+from bank_nodes.kept_receipts import KeptReceipts, compare
+from bank_nodes.ledger_view import show
+from bank_nodes.restoring import Repair, carry_out, repair_at_the_cap, repair_from_receipts
 from fraudfl.errors import PrivacyError
-from fraudfl.plan import Plan
 from fraudfl.privacy.ledger import Ledger
 from fraudfl.privacy.ledger_chain import verify_lines
 
-ledger_app = typer.Typer(help="Check and export the ledger.", no_args_is_help=True)
+ledger_app = typer.Typer(help="Show, check, export and repair the ledger.", no_args_is_help=True)
+ledger_app.command("show")(show)
+
+By = Annotated[str, typer.Option(help="Who restores: a person's name.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @ledger_app.command("verify")
-def verify(folder: Folder) -> None:
-    """Check every entry of the hash chain; exit 1 names the first that was altered, is missing or out of order."""
+def verify(
+    folder: Folder,
+    receipts: Annotated[
+        Path | None, typer.Option(help="Also compare with these receipts, as the operator hands them out.")
+    ] = None,
+) -> None:
+    """Check every entry of the hash chain, and compare it with the operator's receipts for what left.
+
+    Exit 1 names the first entry that was altered, is missing or out of order, or that was cut off at the end.
+    """
     ledger = Ledger(folder / "ledger.db")
     ledger.verify()
     entry, digest = ledger.head()
     say(f"{entry} entries, all in order; head {digest}")
+    kept = KeptReceipts(folder)
+    witnesses = [*kept.all(), *(kept.read(receipts) if receipts is not None else ())]
+    if not witnesses:
+        return
+    compared = compare(ledger, witnesses)
+    compared.refuse_missing()
+    written_off = (
+        f"; {compared.forgotten} are about releases that a restoration wrote off" if compared.forgotten else ""
+    )
+    newest = max(witness.entry for witness in witnesses)
+    say(f"{compared.fit} receipts by the operator fit, the newest for entry {newest}{written_off}")
 
 
 @ledger_app.command("export")
@@ -45,47 +69,50 @@ def verify_export(file: Annotated[Path, typer.Argument(help="What `ledger export
     say(f"{entry} entries, all in order; head {digest}")
 
 
+@ledger_app.command("restore")
+def restore_receipts(
+    folder: Folder,
+    receipts: Annotated[Path, typer.Option(help="Receipts of this bank, from `fraudfl bank receipts`.")],
+    by: By,
+    yes: Yes = False,
+) -> None:
+    """Repair a ledger that came from a backup with the operator's signed receipts; approved plans go on.
+
+    Each release that a receipt names is put back and charged with its plan's mechanism. Numbers that no receipt
+    explains, and what may have been under way, are charged at the most expensive mechanism of the approved plans. This
+    bank's secrets for secure aggregation are discarded; it joins running phases again. Rules approve nothing any more.
+    """
+    repair = repair_from_receipts(folder, KeptReceipts(folder).read(receipts))
+    _confirm(folder, repair, yes)
+    carry_out(folder, repair, by)
+    others = len(repair.releases) - repair.explained
+    say(f"restored: {repair.explained} releases are put back from receipts, {others} are charged unseen")
+
+
 def restore(
     folder: Folder,
     seen: Annotated[int, typer.Option(help="Highest entry that the coordinator has seen; its refusals name it.")],
-    by: Annotated[str, typer.Option(help="Who restores: a person's name.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: By,
+    yes: Yes = False,
 ) -> None:
     """Repair a ledger that came from a backup: charge all that may have left since, and close the plans.
 
     Nobody knows what was forgotten, so everything that each approved plan could still have released counts as spent,
     and the approvals are revoked: the next phase needs a new plan. Copy `plans/` and `approvals.jsonl` from the broken
     folder first, where they can be read: what they name is charged too. Afterwards rules approve nothing any more.
+    `bank-node ledger restore --receipts` charges less, where the operator has receipts.
     """
-    ledger, approvals = Ledger(folder / "ledger.db"), Approvals(folder)
-    if not ledger.behind(seen):
-        raise PrivacyError(f"the ledger ends at entry {ledger.head()[0]}, so nothing up to {seen} is missing")
-    last, _ = ledger.head()
+    repair = repair_at_the_cap(folder, seen)
+    _confirm(folder, repair, yes)
+    carry_out(folder, repair, by)
+    say(f"restored: {len(repair.releases)} releases are charged, {len(repair.closing)} plans are closed")
+
+
+def _confirm(folder: Path, repair: Repair, yes: bool) -> None:
     if not yes:
+        last, _ = Ledger(folder / "ledger.db").head()
         typer.confirm(
-            f"the ledger ends at entry {last}, so {seen - last} are missing; write this down for good?", abort=True
+            f"the ledger ends at entry {last}, entry {repair.seen} was seen outside, and {len(repair.releases)} releases "
+            "will be charged; write this down for good?",
+            abort=True,
         )
-    approved = [plan for plan in offered(folder) if _approved(approvals, plan)]
-    for plan in approved:
-        approvals.decide(plan, "revoke", by, "the ledger was restored from an older copy")
-    charged = {plan.hash: _unspent(plan, ledger) for plan in approved}
-    note = f"restored by {by}; entries up to {seen} were seen outside"
-    # The gap in the numbers is recorded first, by itself.
-    ledger.restore(seen, [], note)
-    for plan_hash, mechanisms in charged.items():
-        if mechanisms:
-            ledger.restore(ledger.head()[0], mechanisms, note, plan_hash)
-    say(f"restored: {sum(map(len, charged.values()))} releases are charged, {len(approved)} plans are closed")
-
-
-def _approved(approvals: Approvals, plan: Plan) -> bool:
-    standing = approvals.standing(plan.hash)
-    return standing is not None and standing.decision == "approve"
-
-
-def _unspent(plan: Plan, ledger: Ledger) -> list[dict[str, object]]:
-    mechanism = plan.round_mechanism
-    if mechanism is None:
-        return []
-    most = plan.rounds + plan.privacy.spare_attempts
-    return [mechanism.to_dict()] * max(0, most - len(ledger.mechanisms(plan.hash)))

@@ -209,7 +209,7 @@ def uncovered_contents(plan: Plan) -> tuple[str, ...]:
 
 def is_covered(plan: Plan, kind: str, rule: ReleaseRule) -> bool:
     """Whether ε really pays for a release, as the plan says: only for replies that carry a mechanism."""
-    return rule.covered and plan.mechanism(kind) is not None and _promises(plan)
+    return rule.covered and _promises(plan) and plan.mechanism(kind) is not None
 
 
 def _promises(plan: Plan) -> bool:

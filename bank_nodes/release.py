@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,16 +15,19 @@ from zoneinfo import ZoneInfo
 from bank_nodes.approvals import BY_RULE, Approvals
 from bank_nodes.budget import Budget
 from bank_nodes.checks import MAX_REPLY_BYTES, Draft, check_draft
+from bank_nodes.kept_receipts import KeptReceipts
 from bank_nodes.openings import refuse_other_set, refuse_unopened
 from bank_nodes.policy import Policy, objections, over_cap, read_policy, review
 from bank_nodes.schedule import closed, opens_at
 from bank_nodes.sealing import Sealing
-from fraudfl.errors import DataError, FraudflError, NotApproved, NotNow, PlanError, ReleaseRefused
+from fraudfl.errors import DataError, FraudflError, NotApproved, NotNow, PlanError, ReleaseRefused, TrustError
 from fraudfl.folder import BankFolder, write_bytes
 from fraudfl.plan import Plan
 from fraudfl.privacy.ledger import Ledger, Release
 from fraudfl.protocols import INSTANCE, SUMMED, Kind, Reply, Request
 from fraudfl.transfer.frame import frame, unframe
+
+log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -76,6 +80,7 @@ class Gate:
         with self._alone():
             # Not written down: new entries would only cover up what the ledger has forgotten.
             self._refuse_forgetful(request)
+            self._keep_receipt(request)
             try:
                 return self._answer(request, prepare)
             except Exception as error:
@@ -87,6 +92,14 @@ class Gate:
         with (self._folder.path / "gate.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+    def _keep_receipt(self, request: Request) -> None:
+        """Keep the operator's word for what it has received; one that is wrong is told of, and proves nothing."""
+        if "receipt" in request.payloads:
+            try:
+                KeptReceipts(self._folder.path, self._folder.bank).take(request.payloads["receipt"])
+            except TrustError as error:
+                log.warning("%s", error)
 
     def _answer(self, request: Request, prepare: Callable[[Plan], Draft]) -> Reply:
         plan, policy = self._plan(request), read_policy(self._folder.path)
@@ -144,6 +157,12 @@ class Gate:
             raise ReleaseRefused(f"the kept plan {request.plan_hash[:12]} was changed; its hash is {plan.hash[:12]}")
         if request.kind not in plan.releases:
             raise ReleaseRefused(f"plan {plan.hash[:12]} does not contain {request.kind!r}")
+        if request.about and request.kind not in ("confirm", "reveal"):
+            # It would be another release of the same attempt, and so another value under the same masks.
+            raise ReleaseRefused(
+                f"the request to {request.kind} is about {request.about!r}; only a request to confirm or reveal is "
+                "about another sum"
+            )
         first = 1 if request.kind == "train" else 0
         if not (first <= request.round <= plan.rounds and 1 <= request.attempt <= plan.attempts):
             raise ReleaseRefused(

@@ -7,16 +7,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, ParamSpec, TypeVar
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from bank_nodes.approvals import Approvals, Decision
 from bank_nodes.budget import Budget, Statement
+from bank_nodes.kept_receipts import KeptReceipts, compare
 from bank_nodes.policy import POLICY_FILE, Policy, read_policy
-from fraudfl.errors import FraudflError, PlanError
-from fraudfl.features.encoder import Encoder
+from fraudfl.errors import PlanError
 from fraudfl.folder import BankFolder
 from fraudfl.plan import Plan
 from fraudfl.privacy.ledger import Entry, Ledger
@@ -25,6 +25,7 @@ from fraudfl.report.facts import (
     AuditResult,
     DataUsed,
     Decided,
+    LedgerRecord,
     Phase,
     PolicyRules,
     Report,
@@ -33,7 +34,8 @@ from fraudfl.report.facts import (
     Total,
     Trained,
 )
-from fraudfl.report.plan_facts import left_of, model_in_words, promise_of, secure_of, strategy_in_words
+from fraudfl.report.plan_facts import encoder_digest, left_of, promise_of, secure_of, trained_of
+from fraudfl.report.problems import Problems
 from fraudfl.report.records import PlanRecord, ledger_record, records_by_plan
 from fraudfl.report.sealing import write_report
 from fraudfl.report.software import software
@@ -43,8 +45,6 @@ from fraudfl.trust.keys import fingerprint, load_key, now_text, public_text
 
 PACKAGES = ("bank_nodes", "fraudfl")
 _MODEL_FILE = re.compile(r"model-(\d+)\.npy")
-Arguments = ParamSpec("Arguments")
-Read = TypeVar("Read")
 
 
 def report_bank(
@@ -79,21 +79,23 @@ class _Reporter:
 
     def __init__(self, folder: BankFolder, clock: Callable[[], datetime]) -> None:
         self.folder, self.path, self.clock = folder, folder.path, clock
-        self.problems: list[str] = []
+        self.problems = Problems()
         self.data: dict[str, DataUsed | None] = {}
         self.ledger = Ledger(self.path / "ledger.db")
-        self.policy = self._try(read_policy, self.path) or Policy()
+        self.policy = self.problems.attempt(read_policy, self.path) or Policy()
         self.budget = Budget(self.ledger, self.policy, clock)
 
     def report(self, signer: str, audit: tuple[AuditResult, ...] | None) -> Report:
         """All of it."""
         entries = self.ledger.entries()
-        record = ledger_record(self.folder.bank, self.ledger)
+        record = self._witnessed(ledger_record(self.folder.bank, self.ledger))
         if record.problem:
-            self.problems.append(f"The ledger does not verify: {record.problem}. No figure from it is evidence.")
+            self.problems.note(f"The ledger does not verify: {record.problem}. No figure from it is evidence.")
         self._note_unplanned(entries)
         plans = dict(self._plans())
-        phases = tuple(self._phases(entries, plans))
+        records = records_by_plan(entries)
+        phases = tuple(self._phases(records, plans))
+        stated = {phase.plan_hash for phase in phases}
         return Report.named(
             made_at=now_text(self.clock()),
             setting="deployment" if (self.path / "enrolment.json").exists() else "simulation",
@@ -103,25 +105,44 @@ class _Reporter:
             last=entries[-1].at if entries else "",
             software=software(PACKAGES),
             phases=phases,
+            undecided=len(plans.keys() - stated),
+            unasked=sum(one.refused.total() for name, one in records.items() if name not in stated | plans.keys()),
             totals=tuple(self._totals(plans.values())),
             policy=self._rules(),
             ledgers=(record,),
             audit=audit,
-            problems=tuple(self.problems),
+            problems=self.problems.found,
         )
+
+    def _witnessed(self, record: LedgerRecord) -> LedgerRecord:
+        """Compare the ledger with the operator's receipts: a chain whose end was cut off fits itself."""
+        kept = KeptReceipts(self.path, self.folder.bank)
+        receipts = self.problems.attempt(lambda: list(kept.all()))
+        if not receipts or not record.verified:
+            return record
+        newest = max(receipt.entry for receipt in receipts)
+        witness = f"{len(receipts):,} receipts signed by the operator, the newest for entry {newest:,}"
+        try:
+            compare(self.ledger, receipts).refuse_missing()
+        except PrivacyError as error:
+            return record.model_copy(update={"verified": False, "problem": str(error), "witness": witness})
+        return record.model_copy(update={"witness": witness})
 
     def _plans(self) -> Iterator[tuple[str, Plan | None]]:
         """Every plan that was offered; None for one that this version cannot read, or that was changed."""
         for path in sorted((self.path / "plans").glob("*.json")):
-            plan = self._try(_read_plan, path)
+            plan = self.problems.attempt(_read_plan, path)
             yield path.stem, plan
 
-    def _phases(self, entries: Iterable[Entry], plans: dict[str, Plan | None]) -> Iterator[Phase]:
-        records = records_by_plan(entries)
-        decisions = self._try(Approvals(self.path).all) or ()
-        for plan_hash in dict.fromkeys([*records, *(one.plan_hash for one in decisions)]):
+    def _phases(self, records: dict[str, PlanRecord], plans: dict[str, Plan | None]) -> Iterator[Phase]:
+        decisions: dict[str, list[Decision]] = {}
+        for one in self.problems.attempt(Approvals(self.path).all) or ():
+            decisions.setdefault(one.plan_hash, []).append(one)
+        for plan_hash in dict.fromkeys([*records, *decisions]):
             record = records.get(plan_hash, PlanRecord(plan_hash))
-            yield self._phase(record, plans.get(plan_hash), [one for one in decisions if one.plan_hash == plan_hash])
+            # A coordinator can name as many plans as it likes; a phase is what was decided on, or charged.
+            if plan_hash in decisions or record.reserved or record.restored:
+                yield self._phase(record, plans.get(plan_hash), decisions.get(plan_hash, []))
 
     def _phase(self, record: PlanRecord, plan: Plan | None, decisions: list[Decision]) -> Phase:
         return Phase(
@@ -152,16 +173,7 @@ class _Reporter:
 
     def _trained(self, record: PlanRecord, plan: Plan) -> Trained:
         encoder, model = self._received(record)
-        return Trained(
-            model=model_in_words(plan),
-            strategy=strategy_in_words(plan),
-            rounds_planned=plan.rounds,
-            rounds_done=len(record.rounds),
-            attempts=plan.attempts,
-            encoder_digest=encoder,
-            model_digest=model,
-            model_holds="last model received" if model else "",
-        )
+        return trained_of(plan, len(record.rounds), encoder, model, "last model received")
 
     def _received(self, record: PlanRecord) -> tuple[str, str]:
         """Digests of the encoder and of the last model that the coordinator sent in the plan's last instance."""
@@ -169,15 +181,15 @@ class _Reporter:
             return "", ""
         kept = self.path / "phases" / record.instances[-1]
         file = kept / "encoder.json"
-        encoder = self._try(_encoder_digest, file) if file.exists() else None
+        encoder = self.problems.attempt(encoder_digest, file) if file.exists() else None
         versions = {int(found[1]): path for path in kept.glob("*") if (found := _MODEL_FILE.fullmatch(path.name))}
         if not versions:
             return encoder or "", ""
-        model = self._try(_model_digest, versions[max(versions)])
+        model = self.problems.attempt(_model_digest, versions[max(versions)])
         return encoder or "", model or ""
 
     def _spending(self, plan: Plan) -> Spending | None:
-        statement = self._try(self.budget.statement, plan)
+        statement = self.problems.attempt(self.budget.statement, plan)
         return None if statement is None else _spending(statement, _colluding([plan]), method_of(plan))
 
     def _totals(self, plans: Iterable[Plan | None]) -> Iterator[Total]:
@@ -187,14 +199,14 @@ class _Reporter:
         delta = max(plan.privacy.delta for plan in private)
         windows: tuple[Literal["month", "all"], ...] = ("month", "all")
         for window in windows:
-            for one in self._try(self.budget.statements, window, delta) or ():
+            for one in self.problems.attempt(self.budget.statements, window, delta) or ():
                 spending = _spending(one, _colluding(private), one.method)
                 yield Total(window=window, since=self._month() if window == "month" else "", spending=spending)
 
     def _data(self, plan: Plan) -> DataUsed | None:
         split = plan.split.model_dump_json()
         if split not in self.data:
-            self.data[split] = self._try(data_used, self.folder, plan.split)
+            self.data[split] = self.problems.attempt(data_used, self.folder, plan.split)
         return self.data[split]
 
     def _rules(self) -> PolicyRules:
@@ -214,18 +226,10 @@ class _Reporter:
     def _note_unplanned(self, entries: Iterable[Entry]) -> None:
         count = sum(1 for entry in entries if entry.event == "restored" and entry.mechanism and not entry.plan_hash)
         if count:
-            self.problems.append(
+            self.problems.note(
                 f"{count} releases were charged again after a restoration without their plan being known: they count "
                 "in every phase below."
             )
-
-    def _try(self, read: Callable[Arguments, Read], *args: Arguments.args, **named: Arguments.kwargs) -> Read | None:
-        """Read a part of the records; what cannot be read is a problem that the report states."""
-        try:
-            return read(*args, **named)
-        except (FraudflError, OSError, ValueError) as error:
-            self.problems.append(f"{type(error).__name__}: {error}")
-            return None
 
 
 def _read_plan(path: Path) -> Plan:
@@ -233,10 +237,6 @@ def _read_plan(path: Path) -> Plan:
     if plan.hash != path.stem:
         raise PlanError(f"{path.name}: this plan was changed; its hash is {plan.hash[:12]}")
     return plan
-
-
-def _encoder_digest(path: Path) -> str:
-    return Encoder.from_bytes(path.read_bytes()).digest
 
 
 def _model_digest(path: Path) -> str:

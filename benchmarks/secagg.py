@@ -33,7 +33,8 @@ from fraudfl.secagg.phase_keys import PhaseSecret
 from fraudfl.secagg.reveals import read_reveal
 from fraudfl.secagg.sums import MaskedSum
 from fraudfl.secagg.survivors import check_confirmations, confirm, pack_confirmations, unpack_confirmations
-from fraudfl.trust.keys import PrivateKey, canonical, new_key, public_text
+from fraudfl.summed import spell_members
+from fraudfl.trust.keys import PrivateKey, new_key, public_text
 from fraudfl.trust.roster import Member, Roster, sign_roster
 
 PLAN, INSTANCE, PART = "ab" * 32, "rollout-1", "update"
@@ -166,10 +167,11 @@ def recovering_round(
     read = clock.of("coordinator: read reveals", lambda: [read_reveal(data, banks.roster) for data in revealed])
     opened = clock.of("coordinator: unmask", lambda: total.unmask(read))
     check_sum(opened, plain[lost:], banks.grid.bits)
-    asked = len(canonical(survivors))
+    # As requests spell it: the digest of the phase keys and the cohort in each, the survivors in two of the three.
+    cohort, set_ = (len(spell_members(members, attempt.cohort)) for members in (attempt.cohort, survivors))
     return {
         "bytes_up": len(sent[survivors[0]]) + len(confirmations[0].to_bytes()) + len(revealed[0]),
-        "bytes_down": 2 * asked + len(bundle),
+        "bytes_down": 3 * (len(attempt.peers) + cohort) + 2 * set_ + len(bundle),
         "bytes_vector": len(sent[survivors[0]]),
     }
 

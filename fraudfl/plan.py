@@ -24,7 +24,7 @@ from fraudfl.config import (
     TrainingConfig,
 )
 from fraudfl.data.schema import Contract
-from fraudfl.errors import PlanError
+from fraudfl.errors import PlanError, PrivacyError
 from fraudfl.features.declaration import declare, declare_categorical
 from fraudfl.features.sketch import EncoderSpec
 from fraudfl.metrics.histogram import ScoreBins
@@ -85,6 +85,15 @@ class Plan(Frozen):
         """A bank approves what the list says, so that the list must follow from what the plan does."""
         if self.releases != releases_of(self):
             raise ValueError("`releases` is not the list of what this plan releases")
+        return self
+
+    @model_validator(mode="after")
+    def _noise_makes_mechanisms(self) -> Self:
+        try:
+            for kind in self.releases:
+                self.mechanism(kind)
+        except PrivacyError as error:
+            raise ValueError(str(error)) from error
         return self
 
     def canonical_json(self) -> bytes:

@@ -11,7 +11,7 @@ from fraudfl.config import PhaseConfig
 from fraudfl.errors import FraudflError
 from fraudfl.plan import Plan
 from fraudfl.protocols import Fleet
-from fraudfl.trust.roster import Roster
+from fraudfl.trust.keys import load_key
 from pipelines.phase import outcome_so_far, run_phase
 from pipelines.world import Phase, State, Terms, World
 from server.aggregation import aggregator_of
@@ -19,6 +19,8 @@ from server.checkpoint import FileCheckpoints
 from server.events import EventLog
 from server.pki import Pki
 from server.pooled import LocalBanks
+from server.receipts import Receipts
+from server.receipts_cli import receipts_file
 from server.registry import MlflowRegistry
 from server.workspace import PhaseFolder, Workspace, write_json
 
@@ -60,14 +62,16 @@ class PhaseRun:
         registry = MlflowRegistry(tracking, self._workspace.path / "mlartifacts", self.plan, self._folder.path)
         logging.getLogger("flwr").setLevel(logging.WARNING)
         self._events.event("gathering", banks=banks)
+        pki = self._workspace.coordinator / "pki"
+        keys = Pki(pki) if pki.exists() else None
         world = World(
             fleet=gather(),
             aggregator=aggregator_of(self.plan),
             checkpoints=FileCheckpoints(self._folder.checkpoints),
             registry=registry,
             progress=self._events,
-            notary=None,
-            roster=self._roster(),
+            notary=None if keys is None else Receipts(receipts_file(self._workspace), load_key(keys.operator_key)),
+            roster=None if keys is None else keys.roster(),
             pooled=self._pooled,
             folder=self._folder.path,
         )
@@ -85,11 +89,6 @@ class PhaseRun:
             raise
         self._folder.set_result(self._with_spend(outcome))
         self._events.event("completed", version=outcome["model_version"])
-
-    def _roster(self) -> Roster | None:
-        """The roster, where there are keys: secure aggregation checks by it who says what."""
-        folder = self._workspace.coordinator / "pki"
-        return Pki(folder).roster() if folder.exists() else None
 
     def _seen_before(self) -> dict[str, tuple[int, str]]:
         """What earlier phases have seen of each bank's ledger."""

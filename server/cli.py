@@ -18,6 +18,7 @@ from fraudfl.data.dataset import contract_of
 from fraudfl.folder import write_whole
 from fraudfl.plan import Plan, make_plan
 from server.pki_cli import bank_app, pki_app
+from server.report_cli import report_app
 from server.serve_cli import phase_app, serve
 from server.workspace import Workspace
 
@@ -34,6 +35,7 @@ app.add_typer(banks_app, name="banks")
 app.add_typer(phase_app, name="phase")
 app.add_typer(pki_app, name="pki")
 app.add_typer(bank_app, name="bank")
+app.add_typer(report_app, name="report")
 app.command()(serve)
 
 ConfigFile = Annotated[Path, typer.Argument(help="The consortium's YAML file.", metavar="CONFIG", show_default=False)]

@@ -20,12 +20,14 @@ from fraudfl.trust.keys import fingerprint
 from fraudfl.trust.roster import Roster
 from server.certificates import Hosts, certificate_of, hosts_of
 from server.pki import COORDINATOR_DAYS, Finding, Pki
+from server.receipts_cli import receipts
 from server.workspace import Workspace
 
 EXIT_FAILED = 1
 
 pki_app = typer.Typer(help="Make and renew the consortium's keys and certificates.", no_args_is_help=True)
 bank_app = typer.Typer(help="Say which banks are in the consortium.", no_args_is_help=True)
+bank_app.command()(receipts)
 
 WorkspaceDir = Annotated[Path, typer.Option("--workspace", "-w", help="The coordinator's workspace.")]
 Names = Annotated[

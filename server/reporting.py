@@ -7,17 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from fraudfl.errors import BundleError, FraudflError
-from fraudfl.features.encoder import Encoder
+from fraudfl.errors import BundleError
 from fraudfl.models.bundle import Bundle
 from fraudfl.plan import Plan
 from fraudfl.privacy.accounting import Spent
 from fraudfl.privacy.ledger import Ledger
 from fraudfl.report.facts import AuditResult, LedgerRecord, Participant, Phase, Report, Spending, Subject, Trained
 from fraudfl.report.heard import BankHeard, Heard
-from fraudfl.report.plan_facts import left_of, model_in_words, promise_of, secure_of, strategy_in_words
+from fraudfl.report.plan_facts import encoder_digest, left_of, promise_of, secure_of, trained_of
+from fraudfl.report.problems import Problems
 from fraudfl.report.records import Tally, ledger_record
 from fraudfl.report.sealing import write_report
 from fraudfl.report.software import software
@@ -28,8 +28,6 @@ from server.checkpoint import FileCheckpoints
 from server.workspace import PhaseFolder, Workspace, read_json
 
 PACKAGES = ("fraudfl", "pipelines", "server")
-Arguments = ParamSpec("Arguments")
-Read = TypeVar("Read")
 
 
 def report_consortium(
@@ -68,13 +66,15 @@ class _Reporter:
         # Only a simulation has the banks' folders here.
         self.ledgers = {bank: workspace.banks / bank / "ledger.db" for bank in workspace.bank_ids()}
         self.seen: dict[str, tuple[int, str]] = {}
-        self.problems: list[str] = []
+        self.problems = Problems()
 
     def report(self, signer: str, audit: tuple[AuditResult, ...] | None) -> Report:
         """All of it."""
         phases = tuple(self._phases())
         records = tuple(self._records())
-        self.problems += [f"The ledger of {one.bank} does not verify: {one.problem}." for one in records if one.problem]
+        for one in records:
+            if one.problem:
+                self.problems.note(f"The ledger of {one.bank} does not verify: {one.problem}")
         name = self.config.consortium.name
         return Report.named(
             made_at=now_text(self.clock()),
@@ -85,18 +85,20 @@ class _Reporter:
             last=max((phase.ended for phase in phases), default=""),
             software=software(PACKAGES),
             phases=phases,
+            undecided=0,
+            unasked=0,
             totals=(),
             policy=None,
             ledgers=records,
             audit=audit,
-            problems=tuple(self.problems),
+            problems=self.problems.found,
         )
 
     def _phases(self) -> Iterator[Phase]:
         for settings in self.config.phases:
             path = self.workspace.coordinator / "phases" / settings.name / "plan.json"
             if path.exists():
-                plan = self._try(_read_plan, path)
+                plan = self.problems.attempt(_read_plan, path)
                 if plan is not None:
                     yield self._phase(plan, self.workspace.phase(settings.name))
 
@@ -104,9 +106,9 @@ class _Reporter:
         lines = folder.events.read_text(encoding="utf-8").splitlines() if folder.events.exists() else []
         heard, state = Heard.from_lines(lines), self._state(folder)
         if heard.unread:
-            self.problems.append(f"{folder.events}: {heard.unread} lines are no events; they are not counted.")
-        outcome = self._try(folder.result) or {}
-        roster = (self._try(read_json, folder.path / "roster.json") or {}).get("banks", [*self.ledgers])
+            self.problems.note(f"{folder.events}: {heard.unread} lines are no events; they are not counted.")
+        outcome = self.problems.attempt(folder.result) or {}
+        roster = (self.problems.attempt(read_json, folder.path / "roster.json") or {}).get("banks", [*self.ledgers])
         spent = self._spent(plan, heard)
         return Phase(
             name=plan.phase,
@@ -137,7 +139,7 @@ class _Reporter:
 
     def _state(self, folder: PhaseFolder) -> State:
         """What the last checkpoint knows; an empty one where there is none."""
-        checkpoint = self._try(FileCheckpoints(folder.checkpoints).latest)
+        checkpoint = self.problems.attempt(FileCheckpoints(folder.checkpoints).latest)
         state = State() if checkpoint is None else State.from_checkpoint(checkpoint)[0]
         for bank, last in state.seen.items():
             self.seen[bank] = max(last, self.seen.get(bank, (0, "")))
@@ -149,31 +151,24 @@ class _Reporter:
         if self.ledgers:
             for bank, path in self.ledgers.items():
                 if path.exists():
-                    found[bank] = self._try(_spent_in_ledger, plan, path)
+                    found[bank] = self.problems.attempt(_spent_in_ledger, plan, path)
         else:
             for bank, one in heard.banks.items():
                 found[bank] = phase_spending(plan, _spent_as_heard(plan, one), "heard-by-coordinator")
         return {bank: spending for bank, spending in found.items() if spending is not None}
 
     def _trained(self, plan: Plan, folder: PhaseFolder, state: State, outcome: Mapping[str, Any]) -> Trained:
-        encoder, bundle = folder.path / "encoder.json", folder.path / "bundle"
-        digest = self._try(_bundle_digest, bundle) if bundle.exists() else None
+        file, bundle = folder.path / "encoder.json", folder.path / "bundle"
+        digest = self.problems.attempt(_bundle_digest, bundle) if bundle.exists() else None
+        encoder = self.problems.attempt(encoder_digest, file) if file.exists() else None
         version = outcome.get("model_version")
-        return Trained(
-            model=model_in_words(plan),
-            strategy=strategy_in_words(plan),
-            rounds_planned=plan.rounds,
-            rounds_done=state.round,
-            attempts=plan.attempts,
-            encoder_digest=(self._try(_encoder_digest, encoder) if encoder.exists() else None) or "",
-            model_digest=digest or "",
-            model_holds="" if not digest else "bundle" if version is None else f"bundle, version {version}",
-        )
+        holds = "bundle" if version is None else f"bundle, version {version}"
+        return trained_of(plan, state.round, encoder or "", digest or "", holds)
 
     def _records(self) -> Iterator[LedgerRecord]:
         for bank, path in self.ledgers.items():
             if path.exists():
-                record = self._try(self._checked, bank, path)
+                record = self.problems.attempt(self._checked, bank, path)
                 if record is not None:
                     yield record
         for bank, (entry, digest) in sorted(self.seen.items()):
@@ -185,14 +180,6 @@ class _Reporter:
 
     def _checked(self, bank: str, path: Path) -> LedgerRecord:
         return ledger_record(bank, Ledger(path), self.seen.get(bank))
-
-    def _try(self, read: Callable[Arguments, Read], *args: Arguments.args, **named: Arguments.kwargs) -> Read | None:
-        """Read a part of the records; what cannot be read is a problem that the report states."""
-        try:
-            return read(*args, **named)
-        except (FraudflError, OSError, ValueError) as error:
-            self.problems.append(f"{type(error).__name__}: {error}")
-            return None
 
 
 def _tallies(heard: Heard, state: State) -> dict[str, Tally]:
@@ -240,10 +227,6 @@ def _spent_as_heard(plan: Plan, one: BankHeard) -> Spent:
 
 def _read_plan(path: Path) -> Plan:
     return Plan.from_json(path.read_bytes())
-
-
-def _encoder_digest(path: Path) -> str:
-    return Encoder.from_bytes(path.read_bytes()).digest
 
 
 def _bundle_digest(folder: Path) -> str:

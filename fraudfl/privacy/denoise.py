@@ -27,4 +27,5 @@ def plausible_counts(noisy: ArrayLike) -> NDArray[np.int64]:
     descending = np.sort(values)[::-1]
     excess = (np.cumsum(descending) - total) / np.arange(1, values.size + 1)
     kept = int(np.count_nonzero(descending > excess))
-    return np.rint(np.maximum(values - excess[kept - 1], 0)).astype(np.int64)
+    counts: NDArray[np.int64] = np.rint(np.maximum(values - excess[kept - 1], 0)).astype(np.int64)
+    return counts

@@ -309,6 +309,8 @@ class Report(Frozen):
         setting: Whether banks were deployed, or simulated on one machine.
         signer: Fingerprint of the key that signs; empty when there is none.
         first, last: The period: first and last record that it is about; empty when there are none.
+        undecided: Plans that were offered to the bank, and that nobody has decided on.
+        unasked: Requests refused under plans that were never offered to the bank.
         audit: None when no audit was given.
         problems: What is wrong with the records that it was made from.
     """
@@ -324,6 +326,8 @@ class Report(Frozen):
     last: str
     software: Software
     phases: tuple[Phase, ...]
+    undecided: Count
+    unasked: Count
     totals: tuple[Total, ...]
     policy: PolicyRules | None
     ledgers: tuple[LedgerRecord, ...]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from fraudfl.features.encoder import Encoder
 from fraudfl.plan import Plan
-from fraudfl.report.facts import Content, Left, Promise, Secure
+from fraudfl.protocols import KINDS
+from fraudfl.report.facts import Content, Left, Promise, Secure, Trained
 from fraudfl.report.records import Tally
 
+_ORDER: dict[str, int] = {kind: place for place, kind in enumerate(KINDS)}
 _NAMES = {
     "fedavg": "federated averaging",
     "fedprox": "federated averaging with a proximal term",
@@ -21,17 +25,36 @@ _NAMES = {
 }
 
 
-def model_in_words(plan: Plan) -> str:
+def trained_of(plan: Plan, rounds_done: int, encoder: str, model: str, holds: str) -> Trained:
+    """What the plan trains, and what this side holds of it.
+
+    Args:
+        encoder, model: Digests; empty where this side holds none.
+        holds: What `model` is the digest of.
+    """
+    return Trained(
+        model=_model_in_words(plan),
+        strategy=_NAMES.get(plan.strategy.name, plan.strategy.name),
+        rounds_planned=plan.rounds,
+        rounds_done=rounds_done,
+        attempts=plan.attempts,
+        encoder_digest=encoder,
+        model_digest=model,
+        model_holds=holds if model else "",
+    )
+
+
+def encoder_digest(path: Path) -> str:
+    """The digest of an encoder's file; raises DataError or OSError when it is none."""
+    return Encoder.from_bytes(path.read_bytes()).digest
+
+
+def _model_in_words(plan: Plan) -> str:
     """The kind of model and its size."""
     if plan.model.kind == "logistic":
         return "logistic regression"
     layers = ", ".join(str(width) for width in plan.model.hidden)
     return f"neural network with hidden layers of {layers} units"
-
-
-def strategy_in_words(plan: Plan) -> str:
-    """How updates become the next model."""
-    return _NAMES.get(plan.strategy.name, plan.strategy.name)
 
 
 def promise_of(plan: Plan) -> Promise:
@@ -59,12 +82,12 @@ def secure_of(plan: Plan) -> Secure | None:
 
 
 def left_of(plan: Plan | None, tallies: Mapping[str, Tally]) -> tuple[Left, ...]:
-    """What left, by kind of request: kinds that the plan lists first, in its order.
+    """What left, by kind of request, in the order of a phase.
 
     A content is covered only where the plan says so and a release of that kind carries a mechanism.
     """
-    listed = {} if plan is None else plan.releases
-    kinds = [*listed, *sorted(kind for kind in tallies if kind not in listed)]
+    listed = {*tallies, *(() if plan is None else plan.releases)}
+    kinds = sorted(listed, key=lambda kind: (_ORDER.get(kind, len(_ORDER)), kind))
     return tuple(_left(plan, kind, tallies.get(kind, Tally())) for kind in kinds)
 
 

@@ -111,4 +111,4 @@ def ledger_record(bank: str, ledger: Ledger, known: tuple[int, str] | None = Non
 def _kind_of_refusal(note: str) -> str:
     """The name of the error that a refusal's note begins with: the rest of the note stays in the ledger."""
     name = note.partition(":")[0].partition(" ")[0]
-    return name if name.isidentifier() else UNNAMED
+    return name if name.isidentifier() and name[0].isupper() else UNNAMED

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import zstandard
 from flwr.app import ConfigRecord, RecordDict
-from memory_fleet import PRIVATE, asking, make_banks, plan_of, set_policy, tiny_config
+from memory_fleet import PRIVATE, UNSEALED, asking, make_banks, plan_of, set_policy, tiny_config
 
 from bank_nodes.answering import answer_record
 from bank_nodes.approvals import Approvals
@@ -22,7 +22,7 @@ from fraudfl.features.encoder import Encoder, fit_encoder
 from fraudfl.folder import BankFolder
 from fraudfl.plan import Plan
 from fraudfl.privacy.ledger import Ledger
-from fraudfl.protocols import KINDS, Kind, Refusal, Request
+from fraudfl.protocols import SUMMED, Kind, Refusal, Request
 from fraudfl.transfer.model import start_vector, vector_digest
 from fraudfl.wire import bank_from_record, hello_to_record, refusal_from_record, reply_from_record, request_to_record
 
@@ -69,7 +69,7 @@ def refusal_of(bank: Path, request: Request) -> Refusal:
     return refusal
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", UNSEALED)
 def test_a_complete_request_of_any_kind_is_answered_with_what_the_ledger_released(
     bank: Path, encoder: Encoder, kind: Kind
 ) -> None:
@@ -87,7 +87,7 @@ def raising(error: Exception) -> Callable[..., None]:
     return fail
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", UNSEALED)
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -226,7 +226,7 @@ def test_a_payload_that_unpacks_to_more_than_a_message_may_hold_is_refused(bank:
     assert "announces 536870912 bytes" in refusal.reason
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("join", "sketch")])
+@pytest.mark.parametrize("kind", [kind for kind in SUMMED if kind != "sketch"])
 def test_a_model_or_encoder_that_is_not_the_one_pinned_is_refused(bank: Path, encoder: Encoder, kind: Kind) -> None:
     request = complete(kind, encoder)
     for name, wrong in (("encoder", "00" * 32), ("model", "00" * 8)):

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_fleet import LAYOUT, PRIVATE, draft_of, plan_of
+from memory_fleet import LAYOUT, MADE_UP, PRIVATE, UNSEALED, draft_of, plan_of
 
 from bank_nodes.checks import Draft, check_draft
 from fraudfl.errors import ReleaseRefused, WireError
 from fraudfl.features.sketch import sketch_size
 from fraudfl.plan import Plan
-from fraudfl.protocols import KINDS, Kind
+from fraudfl.protocols import Kind
 from fraudfl.transfer.codec import decode, encode
 from fraudfl.transfer.pack import pack_counts, unpack_counts
 
 OPEN, CLOSED = plan_of(), plan_of(**PRIVATE)
-FULL: list[Kind] = [kind for kind in KINDS if kind != "join"]
+FULL: list[Kind] = [kind for kind in UNSEALED if kind != "join"]
 SIZES = {"sketch": sketch_size(OPEN.encoder), "counts": 2 * OPEN.score_bins.size}
 
 
@@ -35,7 +35,7 @@ def as_float32(values: np.ndarray[Any, Any]) -> bytes:
 
 
 @pytest.mark.parametrize("plan", [OPEN, CLOSED], ids=["open", "private"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MADE_UP)
 def test_what_the_plan_lets_out_passes(plan: Plan, kind: Kind) -> None:
     check_draft(plan, kind, draft_of(plan, kind))
 
@@ -44,7 +44,7 @@ def test_what_the_plan_lets_out_passes(plan: Plan, kind: Kind) -> None:
     ("kind", "name"),
     [
         (kind, name)
-        for kind in KINDS
+        for kind in MADE_UP
         for name in ("rows", "labels", "update", "sketch", "test")
         if name not in draft_of(OPEN, kind).payloads
     ],
@@ -54,7 +54,7 @@ def test_a_payload_that_the_kind_does_not_list_stays_at_the_bank(kind: Kind, nam
         check_draft(OPEN, kind, with_payload(draft_of(OPEN, kind), name, b"x"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MADE_UP)
 def test_a_value_that_the_kind_does_not_list_stays_at_the_bank(kind: Kind) -> None:
     with pytest.raises(ReleaseRefused, match=r"may not hold \['accounts'\]"):
         check_draft(OPEN, kind, replace(draft_of(OPEN, kind), values={"accounts": 7}))

@@ -19,6 +19,7 @@ from fraudfl.data.simulate import GENERATED_CONTRACT
 from fraudfl.plan import Plan, make_plan
 from fraudfl.protocols import Kind, Refusal, Request
 from fraudfl.wire import (
+    WIRE_VERSION,
     bank_from_record,
     hello_to_record,
     refusal_from_record,
@@ -88,7 +89,7 @@ def test_a_refusal_says_which_error_and_why(workspace: Path) -> None:
 
 
 def test_a_malformed_message_is_refused_with_the_field_named(workspace: Path) -> None:
-    content = RecordDict({"fraudfl": ConfigRecord({"wire": 1, "kind": "train", "plan": b"short"})})
+    content = RecordDict({"fraudfl": ConfigRecord({"wire": WIRE_VERSION, "kind": "train", "plan": b"short"})})
     refusal = refusal_from_record(send(workspace, content))
     assert refusal is not None
     assert refusal.reason == "WireError: field 'plan' must be 32 bytes"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_fleet import PRIVATE, asking, draft_of, make_bank, plan_of, set_policy
+from memory_fleet import MADE_UP, PRIVATE, UNSEALED, asking, draft_of, make_bank, plan_of, plan_with, set_policy
 
 from bank_nodes.approvals import Approvals
 from bank_nodes.checks import Draft
@@ -78,19 +78,21 @@ def bank(made: Path, tmp_path: Path) -> Iterator[Bank]:
     bank.ledger.verify()
 
 
-def offering(kind: Kind, plan: Plan = OPEN) -> Request:
+def offering(kind: Kind, plan: Plan | None = None) -> Request:
+    plan = plan or plan_with(kind)
     return asking(plan, kind, payloads={"plan": plan.canonical_json()})
 
 
 # Who said yes.
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MADE_UP)
 def test_a_plan_that_nobody_approved_waits_and_is_kept_for_who_decides(bank: Bank, kind: Kind) -> None:
+    plan = plan_with(kind)
     set_policy(bank.path, **ASK_A_PERSON)
-    bank.refuses(NotApproved, f"plan {OPEN.hash[:12]} waits for an approval at this bank", offering(kind))
-    assert (bank.path / "plans" / f"{OPEN.hash}.json").read_bytes() == OPEN.canonical_json()
-    Approvals(bank.path).decide(OPEN, "approve", "ann")
+    bank.refuses(NotApproved, f"plan {plan.hash[:12]} waits for an approval at this bank", offering(kind))
+    assert (bank.path / "plans" / f"{plan.hash}.json").read_bytes() == plan.canonical_json()
+    Approvals(bank.path).decide(plan, "approve", "ann")
     reply = bank.gate.answer(offering(kind), lambda plan: draft_of(plan, kind))
     assert reply.key == offering(kind).key
 
@@ -106,18 +108,20 @@ def test_a_plan_that_the_rules_approve_is_approved_in_writing(bank: Bank) -> Non
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_rejected_plan_is_refused_whatever_the_rules_say(bank: Bank, kind: Kind) -> None:
+    plan = plan_with(kind)
     (bank.path / "plans").mkdir()
-    (bank.path / "plans" / f"{OPEN.hash}.json").write_bytes(OPEN.canonical_json())
-    Approvals(bank.path).decide(OPEN, "reject", "ann", "not with them")
-    error = bank.refuses(NotApproved, f"plan {OPEN.hash[:12]} was rejected at this bank on 20", asking(OPEN, kind))
+    (bank.path / "plans" / f"{plan.hash}.json").write_bytes(plan.canonical_json())
+    Approvals(bank.path).decide(plan, "reject", "ann", "not with them")
+    error = bank.refuses(NotApproved, f"plan {plan.hash[:12]} was rejected at this bank on 20", asking(plan, kind))
     assert "not with them" not in str(error)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MADE_UP)
 def test_a_revoked_plan_is_refused_and_what_it_had_released_is_not_sent_again(bank: Bank, kind: Kind) -> None:
+    plan = plan_with(kind)
     bank.gate.answer(offering(kind), lambda plan: draft_of(plan, kind))
-    Approvals(bank.path).decide(OPEN, "revoke", "ann")
-    bank.refuses(NotApproved, f"plan {OPEN.hash[:12]} was revoked at this bank on 20", asking(OPEN, kind))
+    Approvals(bank.path).decide(plan, "revoke", "ann")
+    bank.refuses(NotApproved, f"plan {plan.hash[:12]} was revoked at this bank on 20", asking(plan, kind))
     assert [entry for entry in bank.ledger.entries() if entry.event == "resent"] == []
 
 
@@ -176,7 +180,7 @@ def test_rules_or_records_that_cannot_be_trusted_let_nothing_leave(
 # When it works.
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "join"])
+@pytest.mark.parametrize("kind", [kind for kind in UNSEALED if kind != "join"])
 def test_outside_its_hours_a_bank_says_from_when_on_it_works(bank: Bank, kind: Kind) -> None:
     set_policy(bank.path, **AT_NIGHT)
     error = bank.refuses(NotNow, "^not now, from 22:00 CET$", offering(kind))
@@ -256,7 +260,7 @@ def test_a_cap_is_never_passed_and_ends_where_it_says(
 
 
 @pytest.mark.parametrize("span", ["phase", "day", "month", "total"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MADE_UP)
 def test_a_cap_of_zero_releases_stops_every_kind(bank: Bank, kind: Kind, span: str) -> None:
     set_policy(bank.path, caps={"releases": {span: 0}})
     bank.refuses(ReleaseRefused, rf"caps\.releases\.{span} is 0", offering(kind))

@@ -8,20 +8,17 @@ import sys
 from typing import Any
 
 import pytest
-from memory_fleet import PRIVATE, tiny_config
+from dp_accounting import NeighboringRelation
+from dp_accounting.pld import PLDAccountant
+from memory_fleet import DISTRIBUTED, PRIVATE, SECURE, plan_of, tiny_config
 
-from fraudfl.data.simulate import GENERATED_CONTRACT
+from fraudfl.data.schema import Contract
 from fraudfl.errors import PlanError
 from fraudfl.plan import Plan, make_plan
 from fraudfl.privacy.accounting import epsilon
 
 
-def plan_of(**phase: Any) -> Plan:
-    config = tiny_config(phase)
-    return make_plan(config, config.phases[0], GENERATED_CONTRACT)
-
-
-PLAIN, CLOSED = plan_of(), plan_of(**PRIVATE)
+PLAIN, CLOSED, SHARED = plan_of(), plan_of(**PRIVATE), plan_of(**DISTRIBUTED)
 
 
 def test_the_hash_is_the_sha_256_of_the_canonical_json() -> None:
@@ -38,7 +35,7 @@ def test_another_process_makes_the_same_plan() -> None:
     assert said.stdout.decode().strip() == CLOSED.hash == plan_of(**PRIVATE).hash
 
 
-@pytest.mark.parametrize("plan", [PLAIN, CLOSED], ids=["open", "private"])
+@pytest.mark.parametrize("plan", [PLAIN, CLOSED, SHARED], ids=["open", "private", "distributed"])
 def test_a_plan_is_read_back_as_it_was(plan: Plan) -> None:
     assert Plan.from_json(plan.canonical_json()) == plan
 
@@ -80,7 +77,7 @@ def test_a_plan_without_one_of_its_fields_is_refused(name: str) -> None:
         Plan.from_json(json.dumps(facts).encode())
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff", b"[]", b"7", b"null", b'"plan"', b"{}", b'{"version": 2}'])
+@pytest.mark.parametrize("data", [b"", b"\xff", b"[]", b"7", b"null", b'"plan"', b"{}", b'{"version": 1}', b'{"version": 2}', b'{"version": 3}'])
 def test_what_is_not_a_plan_of_this_version_is_refused(data: bytes) -> None:
     with pytest.raises(PlanError):
         Plan.from_json(data)
@@ -113,14 +110,81 @@ def test_noise_pays_for_all_planned_rounds_and_spare_attempts_and_no_more() -> N
         assert epsilon([mechanism] * (4 + spare), 1e-6) > 4.0
 
 
-def test_only_the_training_share_of_epsilon_is_spent_on_training() -> None:
-    plan = plan_of(**{**PRIVATE, "privacy": {**PRIVATE["privacy"], "training_share": 0.5}})
-    assert plan.training_epsilon == 2.0
-    assert plan.round_mechanism is not None
-    assert epsilon([plan.round_mechanism] * 3, 1e-6) <= 2.0
+@pytest.mark.parametrize("spare", [0, 2])
+def test_encoder_evaluation_and_training_share_one_epsilon_and_leave_none_of_it(spare: int) -> None:
+    shares = {"encoder_share": 0.1, "evaluation_share": 0.2, "spare_attempts": spare}
+    plan = plan_of(**{**PRIVATE, "privacy": {**PRIVATE["privacy"], **shares}})
+    sketch, evaluate, train = (plan.mechanism(kind) for kind in ("sketch", "evaluate", "train"))
+    assert sketch is not None and evaluate is not None and train is not None
+    # dp-accounting by itself: all that one bank is charged for when every spare attempt is used.
+    again = 2 if spare else 1
+    assert composed([sketch] * again) == pytest.approx(0.4, rel=1e-3)
+    assert composed([evaluate] * again) == pytest.approx(0.8, rel=1e-3)
+    total = [sketch] * again + [evaluate] * again + [train] * (3 + spare)
+    assert 3.98 < composed(total) <= 4.0 * (1 + 1e-6)
+
+
+def composed(mechanisms: list[Any]) -> float:
+    accountant = PLDAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE)
+    for mechanism in mechanisms:
+        accountant.compose(mechanism.dp_event())
+    return float(accountant.get_epsilon(1e-6))
 
 
 def test_fedprox_has_a_proximal_term_unless_told_otherwise() -> None:
     assert plan_of(strategy={"name": "fedprox"}).training.proximal_mu > 0
     assert plan_of(strategy={"name": "fedprox"}, training={"proximal_mu": 0.3}).training.proximal_mu == 0.3
     assert PLAIN.training.proximal_mu == 0
+
+
+def test_keys_and_openings_are_kinds_of_a_plan_with_secure_aggregation_only() -> None:
+    one_exchange = {**SECURE, "secure_aggregation": {"min_cohort": 4, "recover": False}}
+    usual = {"join", "sketch", "train", "evaluate"}
+    assert set(plan_of(baselines=[]).releases) == usual
+    assert set(plan_of(**SECURE).releases) == usual | {"peers", "confirm", "reveal"}
+    assert set(plan_of(**one_exchange).releases) == usual | {"peers"}
+
+
+@pytest.mark.parametrize("phase", [SECURE, DISTRIBUTED], ids=["secure", "distributed"])
+def test_under_secure_aggregation_all_that_depends_on_data_leaves_in_sums_and_loss_and_scores_do_not_leave(
+    phase: dict[str, Any],
+) -> None:
+    listed = [rule for rules in plan_of(**phase).releases.values() for rule in rules]
+    assert {rule.content for rule in listed} == {"encoder sketches", "model updates", "score histograms"}
+    assert all(rule.summed for rule in listed)
+    assert not any(rule.summed for rules in PLAIN.releases.values() for rule in rules)
+
+
+def test_what_encoder_and_evaluation_shares_pay_for_is_covered() -> None:
+    shares = {"encoder_share": 0.1, "evaluation_share": 0.1}
+    plan = plan_of(**{**DISTRIBUTED, "privacy": {**DISTRIBUTED["privacy"], **shares}})
+    assert plan.not_covered == ()
+    assert SHARED.not_covered == ("encoder sketches", "score histograms")
+
+
+def test_banks_of_a_distributed_plan_share_the_noise_over_the_minimum_cohort() -> None:
+    mechanism = SHARED.round_mechanism
+    assert mechanism is not None
+    assert (mechanism.parties, mechanism.colluding, mechanism.steps) == (4, 1, 1)
+    assert mechanism.expected_batch == 0.2 * 6000
+    assert mechanism.share_deviation == pytest.approx(mechanism.noise_multiplier / 2)
+    # A tenth of delta is kept for what whole numbers change.
+    total = PLDAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE)
+    total.compose(mechanism.dp_event(), 3)
+    assert 3.98 < total.get_epsilon(0.9e-6) <= 4.0 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("noise", [0.0, -1.0])
+@pytest.mark.parametrize("name", ["noise_multiplier", "encoder_noise"])
+def test_a_plan_whose_noise_is_none_is_refused_when_it_is_read(name: str, noise: float) -> None:
+    plan = plan_of(**{**PRIVATE, "privacy": {**PRIVATE["privacy"], "encoder_share": 0.1}})
+    facts = json.loads(plan.canonical_json()) | {name: noise}
+    with pytest.raises(PlanError, match=f"noise_multiplier is {noise}; expected a positive number"):
+        Plan.from_json(json.dumps(facts).encode())
+
+
+def test_accounts_as_the_unit_need_an_account_column() -> None:
+    config = tiny_config({**PRIVATE, "privacy": {**PRIVATE["privacy"], "unit": "account"}})
+    without = Contract(kind="features", account=False, numeric=("amount",))
+    with pytest.raises(PlanError, match=r"phase pilot: privacy\.unit is `account`, but the data has no column"):
+        make_plan(config, config.phases[0], without)

@@ -102,7 +102,7 @@ GOOD = dict(
     ]
 )
 WRONG: list[tuple[str, Any, str]] = [
-    ("wire", 2, "wire version 2, expected 1"),
+    ("wire", 3, "wire version 3, expected 2"),
     ("kind", "steal", "field 'kind' is 'steal', expected one of join"),
     ("kind", 3, "field 'kind' is 3"),
     ("plan", b"\x00" * 31, "field 'plan' must be 32 bytes"),

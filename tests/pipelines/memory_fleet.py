@@ -33,7 +33,7 @@ from fraudfl.features.sketch import sketch_size
 from fraudfl.folder import BankFolder, bank_paths
 from fraudfl.plan import Plan, make_plan
 from fraudfl.privacy.ledger import Ledger
-from fraudfl.protocols import Answer, Checkpoint, Kind, Reply, Request
+from fraudfl.protocols import SUMMED, Answer, Checkpoint, Kind, Reply, Request
 from fraudfl.transfer.codec import Layout, encode
 from fraudfl.transfer.frame import frame
 from fraudfl.transfer.pack import pack_counts
@@ -56,6 +56,10 @@ COHORT = hashlib.sha256(b"all").hexdigest()
 TRUSTING = {"approve": {"automatic": True, "modes": ["none", "local", "distributed"]}, "uncovered": ["*"]}
 """A policy that approves every plan."""
 LAYOUT: Layout = (("w", (3, 2)), ("b", (2,)))
+UNSEALED: tuple[Kind, ...] = ("join", *SUMMED)
+"""Kinds of request that a plan without secure aggregation contains."""
+MADE_UP: tuple[Kind, ...] = (*UNSEALED, "peers")
+"""Kinds whose work a test can make up: to open a sum needs one that was masked before."""
 
 
 class KilledError(Exception):
@@ -229,21 +233,38 @@ PRIVATE = {
 
 def plan_of(**phase: Any) -> Plan:
     """The plan of the tiny consortium's one phase."""
-    config = tiny_config(phase)
-    return make_plan(config, config.phases[0], GENERATED_CONTRACT)
+    return cached_plan(tiny_config(phase))
+
+
+def plan_with(kind: Kind) -> Plan:
+    """The simplest plan that contains a kind of request."""
+    return plan_of() if kind in UNSEALED else plan_of(**SECURE)
+
+
+_plans: dict[str, Plan] = {}
+
+
+def cached_plan(config: FraudflConfig) -> Plan:
+    """The plan of a configuration's one phase; its noise takes a second to calibrate, and once is enough."""
+    text = config.model_dump_json()
+    if text not in _plans:
+        _plans[text] = make_plan(config, config.phases[0], GENERATED_CONTRACT)
+    return _plans[text]
 
 
 def asking(plan: Plan, kind: Kind = "train", **facts: Any) -> Request:
     """A request that the plan contains, but for what `facts` say."""
-    rounds = {"join": 0, "sketch": 0, "train": 1, "evaluate": plan.rounds, "alone": plan.rounds}
-    usual = {"instance": INSTANCE, "round": rounds[kind], "attempt": 1, "cohort": COHORT}
+    rounds = {"train": 1, "evaluate": plan.rounds, "alone": plan.rounds}
+    usual: dict[str, Any] = {"instance": INSTANCE, "round": rounds.get(kind, 0), "attempt": 1, "cohort": COHORT}
+    if kind in ("confirm", "reveal"):
+        usual |= {"about": "sketch"}
     offer = {"payloads": {"plan": plan.canonical_json()}} if kind == "join" else {}
     return Request(kind=kind, plan_hash=plan.hash, **(usual | offer | facts))
 
 
 def draft_of(plan: Plan, kind: Kind, seed: int = 0) -> Draft:
     """What a task may want to release: all that the plan lets out in answer to this kind, and no more."""
-    if kind == "join":
+    if kind in ("join", "peers"):
         return Draft()
     if kind == "sketch":
         return Draft(payloads={"sketch": pack_counts(np.zeros(sketch_size(plan.encoder), dtype=np.int64))})
@@ -301,7 +322,7 @@ class Consortium:
 
     @property
     def plan(self) -> Plan:
-        return make_plan(self.config, self.config.phases[0], GENERATED_CONTRACT)
+        return cached_plan(self.config)
 
     def phase(self, pooled: Any = None) -> Phase:
         """The phase as a freshly started coordinator sees it."""

@@ -14,7 +14,7 @@ from memory_fleet import asking
 
 from fraudfl.errors import FraudflError, RoundError
 from fraudfl.protocols import Refusal, Request
-from fraudfl.wire import refusal_to_record
+from fraudfl.wire import WIRE_VERSION, refusal_to_record
 from server import flower_fleet
 from server.flower_fleet import FlowerFleet, Presence
 from server.link import Link
@@ -252,9 +252,9 @@ def test_a_refusal_keeps_its_code_reason_and_time(town: Town, code: Any) -> None
     ("record", "reason"),
     [
         (RecordDict(), "expected one ConfigRecord"),
-        (RecordDict({"fraudfl": ConfigRecord({"wire": 7})}), "wire version 7, expected 1"),
-        (RecordDict({"fraudfl": ConfigRecord({"wire": 1, "kind": "rows"})}), "field 'bank'"),
-        (RecordDict({"fraudfl": ConfigRecord({"wire": 1, "kind": "refusal", "code": "maybe"})}), "field 'code'"),
+        (RecordDict({"fraudfl": ConfigRecord({"wire": 7})}), "wire version 7, expected 2"),
+        (RecordDict({"fraudfl": ConfigRecord({"wire": WIRE_VERSION, "kind": "rows"})}), "field 'bank'"),
+        (RecordDict({"fraudfl": ConfigRecord({"wire": WIRE_VERSION, "kind": "refusal", "code": "maybe"})}), "field 'code'"),
     ],
 )
 def test_a_malformed_answer_is_refused_by_name_and_its_bytes_are_counted(

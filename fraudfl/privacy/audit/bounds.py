@@ -23,9 +23,9 @@ FloatArray = npt.NDArray[np.float64]
 # noise than this factor, where ε is as good as nothing or far beyond any claim.
 _TOLERANCE = 2e-3
 _FURTHEST = 4.0
-_CURVE_POINTS = 200
+_CURVE_POINTS = 100
 # Wider bins than the ledger's: rounding allows the observer more, so it can only make a bound smaller.
-_INTERVAL = 1e-3
+_INTERVAL = 5e-3
 
 
 @dataclass(frozen=True)

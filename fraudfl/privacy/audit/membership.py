@@ -83,11 +83,18 @@ def audit_membership(
         seed: Of halves and shadow trainings.
         online: Whether shadow models that saw a row are used too; without, those that did not are all there is.
 
+    Raises:
+        PrivacyError: with fewer than 1,000 outsiders, or an odd number of shadow models or fewer than four.
+
     Source: Carlini et al. 2022.
     """
+    if shadows < 2 * _FEWEST_SHADOWS or shadows % 2:
+        raise PrivacyError(f"{shadows} shadow models; expected an even number, and at least {2 * _FEWEST_SHADOWS}")
     rows = suspects.rows
     generator = np.random.default_rng(seed)
-    inside = np.stack([generator.permutation(len(rows.labels)) % 2 == 0 for _ in range(shadows)])
+    # In pairs that share the rows between them, so that each row is in half of the models and out of the others.
+    halves = [generator.permutation(len(rows.labels)) % 2 == 0 for _ in range(shadows // 2)]
+    inside = np.stack([side for half in halves for side in (half, ~half)])
     seen = np.stack(
         [
             true_class_logits(suspects.model, train(_chosen(rows, half), seed + 1 + number), rows)

@@ -19,7 +19,7 @@ from fraudfl.secagg.streams import Residues
 FALSE_ALARMS = 1e-3
 """Probability that honest masks fail the whole view test."""
 _CELLS_BITS = 6
-_FEWEST_PER_CELL = 10
+_FEWEST_PER_CELL = 20
 # The narrowest plain vector that is looked for byte by byte: shorter ones turn up by chance.
 _FEWEST_BYTES = 8
 
@@ -172,10 +172,10 @@ def _tests(what: str, residues: Residues, bits: int) -> Iterator[Finding]:
 
 def _pairs(received: Sequence[Received]) -> Iterator[tuple[tuple[int, int], str]]:
     """Yield which vectors to add (two banks, one attempt, not the whole cohort) and to subtract (one bank, in turn)."""
-    sums: dict[tuple[str, int, int, str], list[int]] = defaultdict(list)
-    turns: dict[tuple[str, str, int, int], list[int]] = defaultdict(list)
+    sums: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    turns: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, one in enumerate(received):
-        sums[one.attempt_key].append(index)
+        sums[*one.attempt_key, one.size, one.bits].append(index)
         turns[one.bank, one.part, one.size, one.bits].append(index)
     for together in sums.values():
         if received[together[0]].cohort > 2:

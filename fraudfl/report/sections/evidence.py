@@ -135,7 +135,8 @@ def _one_ledger(record: LedgerRecord) -> Iterator[tuple[str, Words]]:
     yield "Chain", _verdict(record)
     if record.events:
         yield "Entries by event", ", ".join(f"{number(count)} {event}" for event, count in record.events.items())
-    yield "Compared with", record.witness or "nothing outside of it"
+    if not record.witness:
+        yield "Compared with", "nothing outside of it"
 
 
 def _many_ledgers(records: tuple[LedgerRecord, ...]) -> Iterator[Block]:
@@ -160,7 +161,9 @@ def _many_ledgers(records: tuple[LedgerRecord, ...]) -> Iterator[Block]:
 def _verdict(record: LedgerRecord) -> Text:
     if record.verified is None:
         return Text("kept by the bank; not checked here")
-    return Text("checked, in order") if record.verified else Text(f"NOT IN ORDER: {record.problem}", "strong")
+    if not record.verified:
+        return Text(f"NOT IN ORDER: {record.problem}", "strong")
+    return Text(f"checked, in order; fits {record.witness}" if record.witness else "checked, in order")
 
 
 def _policy(policy: PolicyRules) -> Iterator[tuple[str, Words]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fraudfl.report.blocks import Block, Cell, Column, Heading, Paragraph, Section, Text, Words, facts, paragraph, table
-from fraudfl.report.facts import Content, Left, Phase, Promise, Report, Secure, Spending
+from fraudfl.report.facts import Content, Decided, Left, Phase, Promise, Report, Secure, Spending
 from fraudfl.report.sections.participation import participation
 from fraudfl.report.words import NONE, count_of, eps, mechanism, minute, number, size, small
 
@@ -49,10 +49,21 @@ _COORDINATOR = {
 def phases(report: Report) -> Iterator[Section]:
     """One section for all, and one below it for each phase."""
     bank = report.subject.kind == "bank"
-    none = () if report.phases else (paragraph("No plan has been offered yet, and nothing has left."),)
-    yield Section("2", "Phases", none)
+    yield Section("2", "Phases", tuple(_beyond(report)))
     for place, phase in enumerate(report.phases, start=1):
         yield Section(f"2.{place}", f"Phase {phase.name}", tuple(_phase(phase, bank=bank)))
+
+
+def _beyond(report: Report) -> Iterator[Paragraph]:
+    """What came to nothing: a coordinator can name as many plans as it likes."""
+    if not report.phases:
+        yield paragraph("Nothing was decided on, and nothing has left.")
+    if report.undecided:
+        offered = count_of(report.undecided, "further plan was", "further plans were")
+        yield paragraph(f"{offered} offered and not decided on; nothing has left under them.")
+    if report.unasked:
+        requests = count_of(report.unasked, "request was", "requests were")
+        yield paragraph(f"{requests} refused under plans that were never offered to this bank.")
 
 
 def _phase(phase: Phase, *, bank: bool) -> Iterator[Block]:
@@ -93,14 +104,13 @@ def _decisions(phase: Phase) -> Iterator[Block]:
         yield paragraph("Nobody has decided on this plan; nothing may leave under it.")
         return
     columns = (Column("Decision", share=2), Column("By", share=3), Column("When", share=3), Column("Reason", share=5))
-    said = {"approve": "approved", "reject": "rejected", "revoke": "revoked"}
-    yield table(
-        columns,
-        (
-            [said[one.decision], "the policy's rules" if one.by == "policy" else one.by, minute(one.at), one.reason]
-            for one in phase.decisions
-        ),
-    )
+    yield table(columns, map(_decision_row, phase.decisions))
+    yield paragraph("Each decision is signed with the bank's key and names the one before; all were checked.")
+
+
+def _decision_row(one: Decided) -> list[Words]:
+    said = {"approve": "approved", "reject": "rejected", "revoke": "revoked"}[one.decision]
+    return [said, "the policy's rules" if one.by == "policy" else one.by, minute(one.at), one.reason or NONE]
 
 
 def _privacy(promise: Promise, spending: Spending | None) -> Iterator[tuple[str, Words]]:
@@ -188,7 +198,7 @@ def _remarks(phase: Phase, *, bank: bool) -> Paragraph:
 
 
 def _measured(phase: Phase) -> Iterator[str]:
-    yield "Releases are the replies that the coordinator received; bytes by kind are of all messages, refusals included."
+    yield "Releases are the replies that the coordinator received; bytes by kind include refusals."
     if any(left.releases and left.bytes is None for left in phase.left):
         yield "What came after the last round was not counted by kind."
     if phase.measured_up is not None and phase.measured_down is not None:

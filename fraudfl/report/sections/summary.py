@@ -23,15 +23,24 @@ def _opening(report: Report) -> Paragraph:
     subject = report.subject
     releases = sum(left.releases for phase in report.phases for left in phase.left)
     sent = sum(map(_sent, report.phases))
-    about = f"bank {subject.name}" if subject.kind == "bank" else f"the banks of consortium {subject.consortium}"
-    when = f"between {day(report.first)} and {day(report.last)}" if report.first else "so far"
+    bank = subject.kind == "bank"
+    about = f"bank {subject.name}" if bank else f"the banks of consortium {subject.consortium}"
+    decided = "who approved it" if bank else "which banks accepted the plans"
+    contents = sorted({content.name for phase in report.phases for left in phase.left for content in left.contents})
+    what = f"What left: {listed(contents)}; never a transaction. " if releases else ""
     simulated = " The banks were simulated on one machine." if report.setting == "simulation" else ""
     return paragraph(
-        f"This report states what left {about} for joint training of a fraud model {when}, what privacy that cost, and "
-        f"who approved it. {count_of(len(report.phases), 'phase is', 'phases are')} on record. What left were model "
-        f"updates and summed figures, never a transaction: {count_of(releases, 'release')}, {size(sent)} in all."
-        f"{simulated}"
+        f"This report states what left {about} for joint training of a fraud model {_when(report)}, what privacy that "
+        f"cost, and {decided}. {count_of(len(report.phases), 'phase is', 'phases are')} on record. {what}"
+        f"{count_of(releases, 'release')}, {size(sent)} in all.{simulated}"
     )
+
+
+def _when(report: Report) -> str:
+    first, last = day(report.first), day(report.last)
+    if not report.first:
+        return "so far"
+    return f"on {first}" if first == last else f"between {first} and {last}"
 
 
 def _sent(phase: Phase) -> int:
@@ -61,7 +70,7 @@ def _phases(report: Report) -> Table:
 
 def _phase_row(phase: Phase) -> list[Words]:
     spending, promise = phase.spending, phase.promise
-    colluding = NONE
+    colluding = "same" if promise is not None and promise.mode == "local" else NONE
     if spending is not None and spending.epsilon_colluding is not None:
         colluding = f"{eps(spending.epsilon_colluding)} (t = {spending.colluding})"
     done = phase.trained.rounds_done if phase.trained else 0
