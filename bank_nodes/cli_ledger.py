@@ -112,7 +112,7 @@ def _confirm(folder: Path, repair: Repair, yes: bool) -> None:
     if not yes:
         last, _ = Ledger(folder / "ledger.db").head()
         typer.confirm(
-            f"the ledger ends at entry {last}, entry {repair.seen} was seen outside, and {len(repair.releases)} releases "
-            "will be charged; write this down for good?",
+            f"the ledger ends at entry {last}, entry {repair.seen} was seen outside, and {len(repair.releases)} "
+            "releases will be charged; write this down for good?",
             abort=True,
         )

@@ -16,7 +16,7 @@ from bank_nodes.approvals import Approvals, Decision
 from bank_nodes.budget import Budget, Statement
 from bank_nodes.kept_receipts import KeptReceipts, compare
 from bank_nodes.policy import POLICY_FILE, Policy, read_policy
-from fraudfl.errors import PlanError
+from fraudfl.errors import PlanError, PrivacyError
 from fraudfl.folder import BankFolder
 from fraudfl.plan import Plan
 from fraudfl.privacy.ledger import Entry, Ledger

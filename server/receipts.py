@@ -12,6 +12,9 @@ from fraudfl.protocols import Reply
 from fraudfl.trust.keys import PrivateKey
 from fraudfl.trust.receipts import sign_receipt
 
+RECEIPTS_FILE = "receipts.db"
+"""In the coordinator's folder."""
+
 _SCHEMA = """CREATE TABLE IF NOT EXISTS receipts (
     bank TEXT NOT NULL, entry INTEGER NOT NULL, key TEXT NOT NULL, hash TEXT NOT NULL, receipt BLOB NOT NULL,
     PRIMARY KEY (bank, entry, hash)

@@ -9,13 +9,8 @@ import typer
 
 from fraudfl.errors import TrustError
 from fraudfl.folder import write_bytes
-from server.receipts import Receipts
+from server.receipts import RECEIPTS_FILE, Receipts
 from server.workspace import Workspace
-
-
-def receipts_file(workspace: Workspace) -> Path:
-    """Where a coordinator keeps its receipts."""
-    return workspace.coordinator / "receipts.db"
 
 
 def receipts(
@@ -27,7 +22,7 @@ def receipts(
 
     Receipts hold no figures: numbers and digests of releases, signed by the operator.
     """
-    path = receipts_file(Workspace(workspace))
+    path = Workspace(workspace).coordinator / RECEIPTS_FILE
     if not path.exists():
         raise TrustError(f"{path}: there are no receipts; expected the workspace of a coordinator that ran a phase")
     lines = list(Receipts(path).of_bank(bank))

@@ -231,14 +231,17 @@ class Ledger:
         Args:
             seen_entry: Highest entry number seen outside.
             seen_hash: That entry's hash, where known: a copy that was written on since its restoration may have reached
-                the number again, with another entry under it.
+                the number again, with another entry under it. A restoration written down after it has mended that.
         """
         with self._store.reading() as connection:
             last, _ = self._store.head(connection)
             if seen_entry > last:
                 return True
             row = connection.execute("SELECT hash FROM entries WHERE entry = ?", (seen_entry,)).fetchone()
-        return bool(seen_hash and row and row[0] != seen_hash)
+            if not (seen_hash and row and row[0] != seen_hash):
+                return False
+            later = "SELECT 1 FROM entries WHERE event = 'restored' AND entry > ?"
+            return connection.execute(later, (seen_entry,)).fetchone() is None
 
     def restore(
         self, seen_entry: int, charged: Sequence[dict[str, Any]], note: str, plan_hash: str = ""
@@ -270,7 +273,7 @@ class Ledger:
         """Put back what an old copy has forgotten, release by release, all of it or none.
 
         Args:
-            seen_entry: As in `restore`. Where numbers are missing, an entry of its own records the gap first.
+            seen_entry: As in `restore`. Where numbers are missing, or nothing is charged, an entry of its own says so first.
             releases: Each forgotten release with its key, which is not released again, and its mechanism.
             note: Who restores, from what.
 
@@ -279,7 +282,8 @@ class Ledger:
         """
         charges = [release.facts() for release in releases]
         with self._store.writing() as connection:
-            gap: list[dict[str, Any]] = [{}] if seen_entry > self._restorable(connection, seen_entry) else []
+            missing = seen_entry > self._restorable(connection, seen_entry)
+            gap: list[dict[str, Any]] = [{}] if missing or not charges else []
             return [
                 self._append(connection, "restored", {"note": note} | facts, above=seen_entry)
                 for facts in (*gap, *charges)
