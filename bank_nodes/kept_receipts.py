@@ -21,9 +21,15 @@ _LARGEST = 2 << 20
 class KeptReceipts:
     """The receipts in one bank's folder: the newest thousand at least."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open a bank's folder; nothing is read yet."""
+    def __init__(self, folder: Path, bank: str | None = None) -> None:
+        """Open a bank's folder; nothing is read yet.
+
+        Args:
+            folder: The folder.
+            bank: Its id; read from the folder, when it is needed, where absent.
+        """
         self._folder = folder
+        self._known = bank
         self._path = folder / RECEIPTS_FILE
         self._operator = folder / "operator.pub"
 
@@ -34,7 +40,7 @@ class KeptReceipts:
             TrustError: when it is not for this bank, not by the pinned operator, or cannot be kept. The release that
                 it came with may go on: a receipt only proves what the ledger says anyway.
         """
-        receipt = parse_receipt(data, BankFolder(self._folder).bank, self._pinned(), "the coordinator's receipt")
+        receipt = parse_receipt(data, self._bank(), self._pinned(), "the coordinator's receipt")
         line = receipt.to_bytes() + b"\n"
         try:
             # By one process at a time, under the gate's lock.
@@ -59,11 +65,11 @@ class KeptReceipts:
         """
         if not self._path.exists():
             return iter(())
-        return read_receipts(self._whole(), BankFolder(self._folder).bank, self._pinned())
+        return read_receipts(self._whole(), self._bank(), self._pinned())
 
     def read(self, path: Path) -> list[Receipt]:
         """Read another file of receipts for this bank, as the operator hands it out; raises TrustError."""
-        return list(read_receipts(path, BankFolder(self._folder).bank, self._pinned()))
+        return list(read_receipts(path, self._bank(), self._pinned()))
 
     def _whole(self) -> Path:
         """The file, without a last line that a crash cut off."""
@@ -75,6 +81,9 @@ class KeptReceipts:
     def _shorten(self) -> None:
         lines = self._path.read_bytes().splitlines(keepends=True)
         write_bytes(self._path, b"".join(lines[-_KEPT:]))
+
+    def _bank(self) -> str:
+        return self._known or BankFolder(self._folder).bank
 
     def _pinned(self) -> str:
         try:

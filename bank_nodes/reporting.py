@@ -116,7 +116,7 @@ class _Reporter:
 
     def _witnessed(self, record: LedgerRecord) -> LedgerRecord:
         """Compare the ledger with the operator's receipts: a chain whose end was cut off fits itself."""
-        kept = KeptReceipts(self.path, self.folder.bank)
+        kept = KeptReceipts(self.path)
         receipts = self.problems.attempt(lambda: list(kept.all()))
         if not receipts or not record.verified:
             return record

@@ -61,8 +61,9 @@ class NoisyStep:
             self._stepper.restore(state)
 
     def _fresh(self, size: int) -> ServerStep:
-        settings = self._plan.strategy
+        settings, decay = self._plan.strategy, self._plan.training.weight_decay
         if settings.name == "dpsgd":
-            return MomentumSgd(size, momentum=settings.server_momentum, averaging=settings.averaging)
+            momentum = settings.server_momentum
+            return MomentumSgd(size, momentum=momentum, averaging=settings.averaging, weight_decay=decay)
         noise = noise_of_mean(self._mechanism, self._plan.parties)
-        return DpAdam(size, noise_deviation=noise, averaging=settings.averaging)
+        return DpAdam(size, noise_deviation=noise, averaging=settings.averaging, weight_decay=decay)

@@ -13,6 +13,11 @@ from server.receipts import RECEIPTS_FILE, Receipts
 from server.workspace import Workspace
 
 
+def receipts_file(workspace: Workspace) -> Path:
+    """Where a coordinator keeps its receipts."""
+    return workspace.coordinator / RECEIPTS_FILE
+
+
 def receipts(
     bank: Annotated[str, typer.Argument(help="The bank's id.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, one receipt to a line.")],
@@ -22,7 +27,7 @@ def receipts(
 
     Receipts hold no figures: numbers and digests of releases, signed by the operator.
     """
-    path = Workspace(workspace).coordinator / RECEIPTS_FILE
+    path = receipts_file(Workspace(workspace))
     if not path.exists():
         raise TrustError(f"{path}: there are no receipts; expected the workspace of a coordinator that ran a phase")
     lines = list(Receipts(path).of_bank(bank))
