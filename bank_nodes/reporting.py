@@ -40,6 +40,7 @@ from fraudfl.report.records import PlanRecord, ledger_record, records_by_plan
 from fraudfl.report.sealing import write_report
 from fraudfl.report.software import software
 from fraudfl.report.spending import method_of
+from fraudfl.report.words import count_of
 from fraudfl.transfer.model import vector_digest
 from fraudfl.trust.keys import fingerprint, load_key, now_text, public_text
 
@@ -121,7 +122,7 @@ class _Reporter:
         if not receipts or not record.verified:
             return record
         newest = max(receipt.entry for receipt in receipts)
-        witness = f"{len(receipts):,} receipts signed by the operator, the newest for entry {newest:,}"
+        witness = f"{count_of(len(receipts), 'receipt')} signed by the operator, the newest for entry {newest:,}"
         try:
             compare(self.ledger, receipts).refuse_missing()
         except PrivacyError as error:
@@ -190,18 +191,23 @@ class _Reporter:
 
     def _spending(self, plan: Plan) -> Spending | None:
         statement = self.problems.attempt(self.budget.statement, plan)
-        return None if statement is None else _spending(statement, _colluding([plan]), method_of(plan))
+        return (
+            None if statement is None else _spending(statement, _colluding([plan]), method_of(plan), plan.privacy.delta)
+        )
 
     def _totals(self, plans: Iterable[Plan | None]) -> Iterator[Total]:
         private = [plan for plan in plans if plan is not None and plan.private]
         if not private:
             return
-        delta = max(plan.privacy.delta for plan in private)
+        # Mechanisms are composed at what δ leaves them; what plans set aside for whole-number sums comes on top.
+        delta = max(plan.delta for plan in private)
+        aside = sum(plan.privacy.delta - plan.delta for plan in private)
         windows: tuple[Literal["month", "all"], ...] = ("month", "all")
         for window in windows:
+            since = self._month() if window == "month" else ""
             for one in self.problems.attempt(self.budget.statements, window, delta) or ():
-                spending = _spending(one, _colluding(private), one.method)
-                yield Total(window=window, since=self._month() if window == "month" else "", spending=spending)
+                spending = _spending(one, _colluding(private), one.method, one.delta + aside)
+                yield Total(window=window, since=since, spending=spending)
 
     def _data(self, plan: Plan) -> DataUsed | None:
         split = plan.split.model_dump_json()
@@ -243,10 +249,10 @@ def _model_digest(path: Path) -> str:
     return vector_digest(np.load(path, allow_pickle=False))
 
 
-def _spending(statement: Statement, colluding: int, method: str) -> Spending:
+def _spending(statement: Statement, colluding: int, method: str, delta: float) -> Spending:
     return Spending(
         unit=statement.unit,
-        delta=statement.delta,
+        delta=delta,
         epsilon=statement.epsilon,
         epsilon_colluding=statement.epsilon_colluding if colluding else None,
         colluding=colluding,

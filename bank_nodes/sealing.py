@@ -129,10 +129,12 @@ class Sealing:
         return pack(masked, part.encoding.bits)
 
     def _circle(self) -> tuple[Masker, Peers]:
+        if not self._key_file.exists() and self._peers_file.exists():
+            raise ReleaseRefused("this bank's secret for the phase is gone, and another is made in another phase only")
         if not self._peers_file.exists():
             raise WireError("the banks' phase keys are not here; send them again")
         files = (self._peers_file, self._key_file, self._folder.path / "roster.json")
-        stamps = tuple(path.stat().st_mtime_ns for path in files)
+        stamps = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in files)
         return _circle(self._folder.path, self._folder.bank, files[:2], (self._plan.hash, self._instance), stamps)
 
     def _roster(self) -> Roster:

@@ -11,6 +11,7 @@ from fraudfl.secagg.errors import SecureAggregationError
 from fraudfl.secagg.peers import Peers
 from fraudfl.secagg.phase_keys import PhaseKey
 from fraudfl.trust.keys import parse_signed
+from fraudfl.trust.roster import Roster
 from pipelines.asking import Asked, Enclosed, addresses, cohort_digest, one_attempt, payload
 from pipelines.world import Phase
 
@@ -46,8 +47,18 @@ def hand_round(phase: Phase, new: Iterable[str] = ()) -> None:
 
 
 def admit_newcomers(phase: Phase) -> None:
-    """Let banks join that were away when the others did, or have lost what they had; new keys go to everybody."""
+    """Let banks join that were away when the others did, or have lost what they had; new keys go to everybody.
+
+    The key of a bank that left the roster since goes from everybody's list, for banks take no other than the roster's.
+    """
     circle = phase.state.circle
+    left = sorted(set(circle.keys) - _listed(phase))
+    if left:
+        phase.world.progress.event("left", banks=left)
+        circle.gone.update(left)
+        for bank in left:
+            del circle.keys[bank]
+        hand_round(phase)
     new = [bank for bank in phase.world.fleet.present() if bank not in circle.members and bank not in circle.gone]
     if not new or time.monotonic() < phase.state.next_look:
         return
@@ -61,12 +72,21 @@ def admit_newcomers(phase: Phase) -> None:
         hand_round(phase, sorted(heard))
 
 
-def _checked(phase: Phase) -> Peers:
-    circle = phase.state.circle
-    if phase.world.roster is None:
+def roster_of(phase: Phase) -> Roster:
+    """The consortium's roster as it is now; raises TrustError when there is none."""
+    roster = phase.world.roster()
+    if roster is None:
         raise TrustError("secure aggregation needs the consortium's roster; make it with `fraudfl pki init`")
-    keys = [parse_signed(text.encode(), PhaseKey, "phase key") for text in circle.keys.values()]
+    return roster
+
+
+def _listed(phase: Phase) -> set[str]:
+    return {member.bank for member in roster_of(phase).members}
+
+
+def _checked(phase: Phase) -> Peers:
+    keys = [parse_signed(text.encode(), PhaseKey, "phase key") for text in phase.state.circle.keys.values()]
     try:
-        return Peers.checked(keys, phase.world.roster, phase.plan.hash, phase.terms.instance)
+        return Peers.checked(keys, roster_of(phase), phase.plan.hash, phase.terms.instance)
     except SecureAggregationError as error:
         raise QuorumError(f"the banks' phase keys cannot be handed round: {error}") from error

@@ -20,9 +20,8 @@ from fraudfl.secagg.sums import MaskedSum
 from fraudfl.secagg.survivors import SurvivorSet, needed, pack_confirmations
 from fraudfl.summed import Part, attempt_of, parts_of, spell_members
 from fraudfl.trust.keys import parse_signed
-from fraudfl.trust.roster import Roster
 from pipelines.asking import Asked, Enclosed, addresses, one_attempt, payload
-from pipelines.peers import admit_newcomers
+from pipelines.peers import admit_newcomers, roster_of
 from pipelines.world import Phase
 
 
@@ -194,7 +193,7 @@ class _Attempt:
 
     def _reveals(self, survivors: tuple[str, ...], payloads: Mapping[str, bytes]) -> list[Reveal]:
         found: list[Reveal] = []
-        roster = _roster(self._phase)
+        roster = roster_of(self._phase)
 
         def take(reply: Reply) -> None:
             reveal = read_reveal(payload(reply, "reveal"), roster)
@@ -228,9 +227,3 @@ def _signed(reply: Reply, data: bytes) -> SurvivorSet:
     if record.bank != reply.bank:
         raise WireError(f"the confirmation is bank {record.bank}'s")
     return record
-
-
-def _roster(phase: Phase) -> Roster:
-    if phase.world.roster is None:
-        raise TrustError("secure aggregation needs the consortium's roster; make it with `fraudfl pki init`")
-    return phase.world.roster

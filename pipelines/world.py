@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class World:
     registry: Registry
     progress: Progress
     notary: Notary | None
-    roster: Roster | None
+    roster: Callable[[], Roster | None]
     pooled: PooledData | None
     folder: Path
 

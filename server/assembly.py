@@ -71,7 +71,7 @@ class PhaseRun:
             registry=registry,
             progress=self._events,
             notary=None if keys is None else Receipts(receipts_file(self._workspace), load_key(keys.operator_key)),
-            roster=None if keys is None else keys.roster(),
+            roster=lambda: None if keys is None else keys.roster(),
             pooled=self._pooled,
             folder=self._folder.path,
         )

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fraudfl.config import Frozen
 from fraudfl.errors import SchemaError, WireError
@@ -33,7 +33,7 @@ class EncoderSpec(Frozen):
 
     Attributes:
         numeric: Numeric features, in order.
-        categorical: Public list of values per categorical feature.
+        categorical: Public list of values per categorical feature; kept sorted by the feature's name.
         bins_per_decade, smallest, largest: The public bins.
         scaling: How numeric features are scaled.
         min_category_count: Categories rarer than this, after summation, share the unknown bucket.
@@ -46,6 +46,12 @@ class EncoderSpec(Frozen):
     largest: float = Field(default=1e9, le=1e38)
     scaling: Literal["quantile", "robust", "standard", "both"] = "quantile"
     min_category_count: int = Field(default=20, ge=1)
+
+    @field_validator("categorical")
+    @classmethod
+    def _in_one_order(cls, lists: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        """Counts are laid out in this order, and a plan's JSON, which sorts its keys, must not change it."""
+        return dict(sorted(lists.items()))
 
     @model_validator(mode="after")
     def _describes_distinct_columns(self) -> Self:

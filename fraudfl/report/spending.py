@@ -9,6 +9,7 @@ from fraudfl.privacy.accounting import Spent
 from fraudfl.privacy.ledger import Charge
 from fraudfl.privacy.mechanisms import mechanism_from_dict
 from fraudfl.report.facts import Basis, Spending
+from fraudfl.report.words import small
 
 _WITHIN_PLAN = "privacy loss distributions (PLD) over all releases of the plan, which was fixed beforehand"
 
@@ -18,7 +19,7 @@ def method_of(plan: Plan) -> str:
     if plan.delta == plan.privacy.delta:
         return _WITHIN_PLAN
     rest = plan.privacy.delta - plan.delta
-    return f"{_WITHIN_PLAN}, at δ = {plan.delta:.3g}; {rest:.3g} of δ is set aside for adding up in whole numbers"
+    return f"{_WITHIN_PLAN}, at δ = {small(plan.delta)}; {small(rest)} of δ is set aside for adding up in whole numbers"
 
 
 def charged(charges: Iterable[Charge]) -> Spent:

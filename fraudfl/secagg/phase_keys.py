@@ -15,7 +15,7 @@ from fraudfl.errors import TrustError
 from fraudfl.frozen import Frozen, Name
 from fraudfl.protocols import INSTANCE
 from fraudfl.secagg.errors import SecureAggregationError, invalid
-from fraudfl.trust.keys import PrivateKey, PublicText, Signed, _read_secret, canonical, public_text, write_secret
+from fraudfl.trust.keys import PrivateKey, PublicText, Signed, canonical, public_text, read_secret, write_secret
 
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Instance = Annotated[str, Field(pattern=f"^{INSTANCE.pattern}$")]
@@ -91,7 +91,7 @@ class PhaseSecret:
         Raises:
             TrustError: when it is missing, open to other users, or damaged.
         """
-        data = _read_secret(path)
+        data = read_secret(path)
         try:
             kept = _Kept.model_validate_json(data)
         except ValidationError as error:

@@ -57,7 +57,7 @@ def load_key(path: Path) -> PrivateKey:
     Raises:
         TrustError: when it is missing, open to other users, damaged, encrypted, or of another kind.
     """
-    pem = _read_secret(path)
+    pem = read_secret(path)
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except TypeError as error:
@@ -279,7 +279,8 @@ def _kind(key: object) -> str:
     return key.curve.name if isinstance(key, ec.EllipticCurvePrivateKey) else type(key).__name__.strip("_")
 
 
-def _read_secret(path: Path) -> bytes:
+def read_secret(path: Path) -> bytes:
+    """Read a file that holds a secret; raises TrustError when it is missing, or open to other users."""
     try:
         with path.open("rb") as file:
             # Asked of the open file, so that it cannot be another one by the time it is read.

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from memory_fleet import PRIVATE, asking, draft_of, make_bank, plan_of
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from bank_nodes.approvals import Approvals
 from bank_nodes.cli_report import report_app
+from bank_nodes.kept_receipts import KeptReceipts
 from bank_nodes.release import Gate
 from bank_nodes.reporting import report_bank
 from fraudfl.errors import FraudflError, TrustError
@@ -25,7 +27,8 @@ from fraudfl.privacy.accounting import epsilon
 from fraudfl.privacy.ledger import Ledger, Release
 from fraudfl.privacy.mechanisms import mechanism_from_dict
 from fraudfl.report.facts import AuditResult, Report
-from fraudfl.trust.keys import load_key, public_text
+from fraudfl.trust.keys import load_key, new_key, public_text
+from fraudfl.trust.receipts import sign_receipt
 
 OPEN, PRIVATE_PLAN = plan_of(), plan_of(**PRIVATE)
 ROUNDS = 2
@@ -162,6 +165,23 @@ def test_an_altered_ledger_is_stated_on_the_first_page(bank: Path, made: Callabl
     report = made()
     assert report.ledgers[0].verified is False
     assert "entry 2 was altered" in report.problems[0]
+
+
+def test_a_ledger_whose_end_was_cut_off_does_not_fit_the_operators_receipts(
+    bank: Path, made: Callable[..., Report], tmp_path: Path
+) -> None:
+    operator = new_key()
+    (bank / "operator.pub").write_text(public_text(operator) + "\n")
+    shutil.copy(bank / "ledger.db", tmp_path / "older.db")
+    reply = Gate(BankFolder(bank)).answer(asking(PRIVATE_PLAN, "train", round=3), lambda plan: draft_of(plan, "train"))
+    KeptReceipts(bank).take(sign_receipt(operator, reply).to_bytes())
+    (record,) = made().ledgers
+    assert (record.verified, record.problem) == (True, "")
+    assert record.witness == f"1 receipt signed by the operator, the newest for entry {reply.entry}"
+    shutil.copy(tmp_path / "older.db", bank / "ledger.db")
+    report = made()
+    assert report.ledgers[0].verified is False
+    assert f"the operator signed for entry {reply.entry}" in report.problems[0]
 
 
 def test_approvals_that_were_edited_are_stated_and_none_counts(bank: Path, made: Callable[..., Report]) -> None:

@@ -334,7 +334,7 @@ class Consortium:
             registry=self.registry,
             progress=self.progress,
             notary=None,
-            roster=self.roster(),
+            roster=self.roster,
             pooled=pooled,
             folder=self.place,
         )

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from memory_fleet import PRIVATE, Consortium, make_banks, tiny_config
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from fraudfl.data.simulate import GENERATED_CONTRACT
 from fraudfl.errors import CheckpointError

@@ -21,7 +21,8 @@ from fraudfl.training.batches import LocalData, row_losses
 from fraudfl.training.dp import train_dp
 from fraudfl.training.noisy_sum import NoisySums
 
-# Loud enough that a canary's gradient is clipped in every round, and lies in its own column but for a hundredth.
+# Loud enough that a canary's gradient is clipped in every round, and lies nearly all in its own column at first. As
+# the column grows, hidden units answer to it and later layers take a part, which costs the observer a few percent.
 _LOUDNESS = 100.0
 
 
@@ -142,7 +143,7 @@ class CanaryTraining:
         setting = self.setting
         self.included = np.random.default_rng(self.seed).random(setting.canaries) < 0.5
         wide = [_widened(bank, setting.canaries) for bank in setting.real]
-        self.data = (_joined(wide[0], canary_data(setting, self.included)), *wide[1:])
+        self.data = (joined(wide[0], canary_data(setting, self.included)), *wide[1:])
         self.vector = initial_vector(setting.model, setting.width, prior=setting.prior, seed=self.seed)
         _canary_columns(self.vector, setting)[:] = 0
 
@@ -168,6 +169,16 @@ def canary_data(setting: Setting, present: BoolArray) -> LocalData:
     # Below any account number of the real rows, which count from 0.
     accounts = -1 - places if setting.claimed.unit == "account" else None
     return LocalData(features, np.ones(places.size, dtype=np.float32), accounts)
+
+
+def joined(one: LocalData, other: LocalData) -> LocalData:
+    """Both banks' rows, the first one's first; with accounts where both have them."""
+    accounts = None
+    if one.accounts is not None and other.accounts is not None:
+        accounts = np.concatenate([one.accounts, other.accounts])
+    return LocalData(
+        np.concatenate([one.features, other.features]), np.concatenate([one.labels, other.labels]), accounts
+    )
 
 
 class _Directions:
@@ -199,12 +210,3 @@ def _canary_columns(vector: npt.NDArray[np.floating[Any]], setting: Setting) -> 
 def _widened(data: LocalData, columns: int) -> LocalData:
     room = np.zeros((len(data.labels), columns), dtype=np.float32)
     return LocalData(np.concatenate([data.features, room], axis=1), data.labels, data.accounts)
-
-
-def _joined(one: LocalData, other: LocalData) -> LocalData:
-    accounts = None
-    if one.accounts is not None and other.accounts is not None:
-        accounts = np.concatenate([one.accounts, other.accounts])
-    return LocalData(
-        np.concatenate([one.features, other.features]), np.concatenate([one.labels, other.labels]), accounts
-    )

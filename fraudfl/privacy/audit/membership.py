@@ -13,6 +13,7 @@ from fraudfl.config import ModelConfig
 from fraudfl.errors import PrivacyError
 from fraudfl.models.mlp import FloatVector, build_model, score_logits, set_vector
 from fraudfl.privacy.audit.bounds import FloatArray, lower_rate, upper_rate
+from fraudfl.privacy.audit.canary_training import joined
 from fraudfl.privacy.audit.in_out import CONFIDENCE, BoolArray
 from fraudfl.privacy.audit.result import AuditResult
 from fraudfl.training.batches import LocalData
@@ -62,10 +63,7 @@ class Suspects:
     @property
     def rows(self) -> LocalData:
         """All of them, members first."""
-        return LocalData(
-            np.concatenate([self.members.features, self.outsiders.features]),
-            np.concatenate([self.members.labels, self.outsiders.labels]),
-        )
+        return joined(self.members, self.outsiders)
 
 
 def audit_membership(
@@ -200,4 +198,5 @@ def _gaussian(values: FloatArray, chosen: BoolArray) -> tuple[FloatArray, float]
 
 
 def _chosen(rows: LocalData, which: BoolArray) -> LocalData:
-    return LocalData(rows.features[which], rows.labels[which])
+    accounts = None if rows.accounts is None else rows.accounts[which]
+    return LocalData(rows.features[which], rows.labels[which], accounts)

@@ -6,18 +6,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from fraudfl.errors import PrivacyError
+from fraudfl.models.mlp import FloatVector, initial_vector
 from fraudfl.plan import Plan
 from fraudfl.privacy.audit.canary_training import CanaryTraining, LocalRounds, Setting, SummedRounds
 from fraudfl.privacy.audit.circle import Circle
 from fraudfl.privacy.audit.in_out import audit_in_out
+from fraudfl.privacy.audit.membership import Train
 from fraudfl.privacy.audit.one_run import audit_one_run
 from fraudfl.privacy.audit.releases import LocalSteps, NoisyCounts, SummedSteps
 from fraudfl.privacy.audit.result import AuditResult
 from fraudfl.privacy.mechanisms import DpSgd, GaussianSum, Mechanism
+from fraudfl.privacy.noise import NoiseSource
 from fraudfl.protocols import Kind
 from fraudfl.secagg.fixed_point import FixedPoint
 from fraudfl.summed import entry_bound, parts_of
 from fraudfl.training.batches import LocalData
+from fraudfl.training.dp import train_dp
+from fraudfl.training.plain import train_plain
 
 _NAMES: dict[Kind, str] = {"train": "training", "sketch": "encoder sketches", "evaluate": "score histograms"}
 
@@ -95,6 +100,41 @@ def audit_training(plan: Plan, rows: tuple[LocalData, ...], effort: Effort | Non
     else:
         scores = training.scores(LocalRounds(setting, training.data))
     return audit_one_run("one training with canaries", scores, training.included, setting.claimed, plan.delta)
+
+
+def shadow_training(plan: Plan, *, learning_rate: float | None = None) -> Train:
+    """Return what trains one shadow model on pooled rows as the plan trains on those of its banks.
+
+    All rounds in one place: as many epochs, or as many steps of DP-SGD with the plan's sampling rate and noise.
+
+    Args:
+        learning_rate: The plan's by default; banks that step together on a server's rate need that one.
+    """
+    rate = learning_rate or plan.training.learning_rate
+    prior = plan.training.prior
+
+    def train(rows: LocalData, seed: int) -> FloatVector:
+        share = float(rows.labels.mean()) if prior == "released" else prior
+        start = initial_vector(plan.model, rows.features.shape[1], prior=share, seed=seed)
+        if plan.round_mechanism is None:
+            epochs = plan.training.local_epochs * plan.rounds
+            longer = plan.training.model_copy(update={"local_epochs": epochs})
+            return train_plain(plan.model, start, rows, longer, learning_rate=rate, seed=seed).vector
+        one = plan.round_mechanism
+        batch = one.sampling_rate * len(rows.labels)
+        whole = replace(one, steps=one.steps * plan.rounds, expected_batch=batch, parties=1, colluding=0)
+        return train_dp(
+            plan.model,
+            start,
+            rows,
+            plan.training,
+            whole,
+            learning_rate=rate,
+            noise=NoiseSource(),
+            account_rows=plan.account_rows,
+        ).vector
+
+    return train
 
 
 def _audit_training(plan: Plan, mechanism: DpSgd, name: str, effort: Effort) -> Iterator[AuditResult]:

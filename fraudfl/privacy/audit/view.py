@@ -19,7 +19,7 @@ from fraudfl.secagg.streams import Residues
 FALSE_ALARMS = 1e-3
 """Probability that honest masks fail the whole view test."""
 _CELLS_BITS = 6
-_FEWEST_PER_CELL = 20
+_FEWEST_PER_CELL = 50
 # The narrowest plain vector that is looked for byte by byte: shorter ones turn up by chance.
 _FEWEST_BYTES = 8
 

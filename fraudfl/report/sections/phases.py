@@ -135,9 +135,7 @@ def _colluding(spending: Spending, promise: Promise) -> str:
     if spending.epsilon_colluding is None:
         return "not stated: the plan takes no bank to collude (t = 0)"
     banks = count_of(spending.colluding, "bank")
-    return (
-        f"{eps(spending.epsilon_colluding)}, against the coordinator together with up to {banks}, who know their noise"
-    )
+    return f"{eps(spending.epsilon_colluding)}, against the coordinator with up to {banks} that give their noise away"
 
 
 def _what_left(phase: Phase, *, bank: bool) -> Iterator[Block]:

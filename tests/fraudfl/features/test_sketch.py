@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -140,3 +141,16 @@ def test_missing_columns_text_and_wrong_labels_are_refused_by_name():
 def test_a_specification_that_contradicts_itself_is_refused(facts, message):
     with pytest.raises(ValidationError, match=message):
         EncoderSpec(**facts)
+
+
+def test_a_specification_that_went_through_sorted_json_reads_the_same_vector() -> None:
+    """A bank reads its plan from JSON with sorted keys; the coordinator made it in the order of the declaration."""
+    made = EncoderSpec(numeric=("amount",), categorical={"note": ("a",), "currency": ("EUR", "USD")})
+    read = EncoderSpec.model_validate_json(json.dumps(made.model_dump(), sort_keys=True))
+    table = pa.table(
+        {"amount": pa.array([1.0] * 5, pa.float32()), "note": ["a"] * 5, "currency": ["EUR", "EUR", "USD", "CHF", None]}
+    )
+    sketch = sketch_table(table, np.zeros(5, dtype=np.int8), read)
+    counts = Sketch.from_vector(made, sketch.vector()).counts
+    assert counts["currency"].tolist() == [2, 1, 1, 1]
+    assert counts["note"].tolist() == [5, 0, 0]

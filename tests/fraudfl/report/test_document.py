@@ -65,7 +65,7 @@ def test_an_uncovered_content_that_never_left_is_listed_but_not_counted_as_left(
 
 def test_both_readings_of_epsilon_stand_beside_delta_and_unit(report: Make) -> None:
     assert "2.713 of 3; 0.287 left, against the coordinator and outsiders" in text(report(), "2.1").replace("  ", " ")
-    assert "3.211, against the coordinator together with up to 2 banks" in text(report(), "2.1")
+    assert "3.211, against the coordinator with up to 2 banks that give their noise away" in text(report(), "2.1")
     assert "3.211 (t = 2)" in text(report(), "1")
     assert "10⁻⁷; at most 1/(10·1,000,000) = 10⁻⁷ was allowed" in text(report(), "2.1")
 

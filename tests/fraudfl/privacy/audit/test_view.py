@@ -165,7 +165,7 @@ def test_few_bits_are_tested_without_order_statistics() -> None:
 
 
 def test_too_few_residues_are_refused() -> None:
-    with pytest.raises(PrivacyError, match="at least 40"):
+    with pytest.raises(PrivacyError, match="at least 100"):
         uniform_p_value(np.zeros(5, dtype=np.uint64), 8)
 
 
