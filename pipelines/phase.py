@@ -36,6 +36,8 @@ def run_phase(phase: Phase, baselines: tuple[str, ...]) -> dict[str, Any]:
     train_rounds(phase)
     evaluation = evaluate(phase)
     alone = evaluate_alone(phase) if plan.alone else None
+    # What the last questions moved belongs to the record, too.
+    phase.save()
     metrics = _released_metrics(evaluation, alone)
     if world.pooled is not None:
         world.progress.event("comparing", baselines=list(baselines))

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dp_accounting
 import pytest
 from dp_accounting import pld, rdp
-from memory_fleet import PRIVATE, plan_of
+from memory_fleet import PRIVATE, asking, draft_of, make_bank, plan_of
 
 from bank_nodes import budget as budget_room
 from bank_nodes.budget import Budget, epsilon_of_history
+from bank_nodes.checks import Draft
 from bank_nodes.policy import Policy
+from bank_nodes.release import Gate
 from fraudfl.errors import PrivacyError
+from fraudfl.folder import BankFolder
 from fraudfl.plan import Plan
 from fraudfl.privacy.ledger import Ledger, Release
 from fraudfl.privacy.mechanisms import DpSgd, GaussianSum, Mechanism
@@ -211,7 +218,10 @@ def test_a_cap_is_checked_in_a_ledger_of_ten_thousand_charges_without_composing_
     composed = []
     exactly = budget_room.grouped_epsilon
     monkeypatch.setattr(budget_room, "grouped_epsilon", lambda *facts: composed.append(facts) or exactly(*facts))
-    budget, next_one = bank.budget(phase=100.0, month=500.0, total=500.0), replace(ROUND, noise_multiplier=60.0, steps=1)
+    budget, next_one = (
+        bank.budget(phase=100.0, month=500.0, total=500.0),
+        replace(ROUND, noise_multiplier=60.0, steps=1),
+    )
     budget.refuse_overspending(long, next_one, "round 2")
     before = len(composed)
     assert before < 30
@@ -222,3 +232,71 @@ def test_a_cap_is_checked_in_a_ledger_of_ten_thousand_charges_without_composing_
     took = (time.perf_counter() - started) / 5
     assert len(composed) == before
     sys.stdout.write(f"a cap's check and a reservation in a ledger of 10,000 charges: {took * 1000:.1f} ms\n")
+
+
+# Through the gate, with real processes.
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> BankFolder:
+    """A bank that has taken the plan and has trained all of its rounds but the last."""
+    made = make_bank(tmp_path / "bank-01")
+    Gate(made).join(asking(PLAN, "join"))
+    for number in range(1, PLAN.rounds):
+        Gate(made).answer(asking(PLAN, round=number), lambda plan: draft_of(plan, "train"))
+    return made
+
+
+def in_a_process(work: Callable[[], object], start: int) -> int:
+    """Begin `work` in a process of its own once `start` brings a byte; it ends with 3 on a PrivacyError."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.read(start, 1)
+            work()
+            code = 0
+        except PrivacyError:
+            code = 3
+        finally:
+            os._exit(code)
+    return child
+
+
+def test_two_processes_that_race_for_the_last_of_the_budget_do_not_both_get_it(folder: BankFolder) -> None:
+    read, write = os.pipe()
+
+    def train(attempt: int) -> None:
+        Gate(folder).answer(asking(PLAN, round=PLAN.rounds, attempt=attempt), lambda plan: draft_of(plan, "train"))
+
+    children = [in_a_process(partial(train, attempt), start=read) for attempt in (1, 2)]
+    os.write(write, b"go")
+    ended = sorted(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+    os.close(read)
+    os.close(write)
+    assert ended == [0, 3]
+    ledger = Ledger(folder.path / "ledger.db")
+    ledger.verify()
+    assert len(ledger.mechanisms(PLAN.hash)) == PLAN.rounds
+
+
+def test_work_that_a_crash_ends_is_charged_and_its_repetition_is_not_charged_again(folder: BankFolder) -> None:
+    """Nothing may begin that is not reserved: the process dies in the middle of its work."""
+    read, write = os.pipe()
+    request = asking(PLAN, round=PLAN.rounds)
+
+    def killed(_plan: Plan) -> Draft:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    os.write(write, b"g")
+    child = in_a_process(lambda: Gate(folder).answer(request, killed), start=read)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    os.close(read)
+    os.close(write)
+    ledger = Ledger(folder.path / "ledger.db")
+    assert len(ledger.mechanisms(PLAN.hash)) == PLAN.rounds
+    with pytest.raises(PrivacyError, match="attempt 2 would bring"):
+        Gate(folder).answer(asking(PLAN, round=PLAN.rounds, attempt=2), lambda plan: draft_of(plan, "train"))
+    Gate(folder).answer(request, lambda plan: draft_of(plan, "train"))
+    assert len(ledger.mechanisms(PLAN.hash)) == PLAN.rounds
