@@ -219,6 +219,8 @@ class _Told:
             facts["waiting"] = event["banks"]
         elif name == "excluded":
             facts["excluded"].append({key: event[key] for key in ("bank", "round", "reason")})
+        elif name == "dropped":
+            facts["dropped"] = facts.get("dropped", 0) + 1
         elif name == "late":
             facts["late"] = facts.get("late", 0) + 1
         elif name == "failed":

@@ -14,6 +14,8 @@ from rich.table import Table
 
 from fraudfl.config import PhaseConfig
 
+# Most lines that a log gets from the rounds of one phase.
+_LINES = 50
 _FIGURES = {
     "auprc": "AUPRC",
     "auprc_bank_mean": "AUPRC, bank mean",
@@ -84,6 +86,17 @@ class RichView:
             case "encoder":
                 self._heard.clear()
                 self.tell(f"shared encoder: {event['width']} inputs")
+            case "peers":
+                self._heard.clear()
+                self.tell(f"secure aggregation among {len(event['banks'])} banks, which know each other's keys")
+            case "left":
+                self.tell(f"[yellow]no longer on the roster: {', '.join(event['banks'])}[/]")
+            case "dropped":
+                self._heard.clear()
+                self.tell(
+                    f"[yellow]{event['kind']} in round {event['round']}, attempt {event['attempt']}, was dropped:[/] "
+                    f"{event['reason']}"
+                )
             case "excluded":
                 self.tell(f"[yellow]{event['bank']} left out of round {event['round']}:[/] {event['reason']}")
             case "short":
@@ -116,7 +129,8 @@ class RichView:
         line = ", ".join(facts)
         self._describe(f"round {event['round']}/{event['rounds']}", line)
         self._advance(event["round"])
-        if not self._console.is_terminal:
+        every = max(1, event["rounds"] // _LINES)
+        if not self._console.is_terminal and (event["round"] % every == 0 or event["round"] == event["rounds"]):
             self.tell(f"round {event['round']}/{event['rounds']}: {line}")
 
     def _describe(self, text: str, facts: str) -> None:
@@ -174,11 +188,15 @@ def _closing_lines(outcome: dict[str, Any]) -> list[str]:
             f"{transfer['worst_bank_savings_vs_csv']:.1%} of CSV"
         )
     if privacy["mode"] == "none":
-        lines.append("privacy: none promised in this phase")
+        summed = ", but the coordinator saw sums over banks only" if privacy["secure_aggregation"] else ""
+        lines.append(f"privacy: none promised in this phase{summed}")
     else:
         spent = "" if privacy["epsilon_max"] is None else f"ε at most {privacy['epsilon_max']:.3f} at any bank, "
         lines.append(f"privacy ({privacy['mode']}): {spent}δ = {privacy['delta']:g} per {privacy['unit']}")
-        lines.append(f"[red]not covered by ε: {', '.join(privacy['not_covered']) or 'nothing'}[/]")
+        if privacy["secure_aggregation"]:
+            lines.append("secure aggregation: the coordinator saw sums over banks only")
+        colour = "red" if privacy["not_covered"] else "dim"
+        lines.append(f"[{colour}]not covered by ε: {', '.join(privacy['not_covered']) or 'nothing'}[/]")
     missed = sorted({item["bank"] for item in outcome["excluded"]})
     if missed:
         lines.append(f"[yellow]missed at least one round: {', '.join(missed)}[/]")

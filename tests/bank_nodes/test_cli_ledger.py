@@ -21,7 +21,7 @@ from bank_nodes.restoring import carry_out, repair_from_receipts
 from fraudfl.errors import PrivacyError, ReleaseRefused, TrustError
 from fraudfl.folder import BankFolder
 from fraudfl.privacy.accounting import epsilon
-from fraudfl.privacy.ledger import Ledger
+from fraudfl.privacy.ledger import Ledger, Release
 from fraudfl.privacy.mechanisms import mechanism_from_dict
 from fraudfl.protocols import Reply, Request
 from fraudfl.trust.keys import new_key, public_text
@@ -204,7 +204,9 @@ def test_what_a_receipt_names_never_leaves_again_with_other_noise(folder: Path, 
     kept = KeptReceipts(folder).read(handed_out(tmp_path / "receipts", reply))
     carry_out(folder, repair_from_receipts(folder, kept), "Ada")
     with pytest.raises(ReleaseRefused, match="a second value never leaves under it"):
-        train(folder, 1)
+        ledger_of(folder).reserve(
+            Release(key=reply.key, plan_hash=PLAN.hash, instance="i", phase="pilot", round=1, attempt=1, kind="train")
+        )
 
 
 def test_numbers_that_no_receipt_explains_are_charged_as_the_most_expensive_release(

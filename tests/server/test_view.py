@@ -34,7 +34,14 @@ def outcome(**facts: Any) -> dict[str, Any]:
     metrics["per_bank"] = {"bank-01": {"alone": 0.4, "federated": None, "interval": None}}
     transfer = {"bytes_up": 5, "bytes_down": 5, "raw_csv_bytes": 100, "raw_parquet_bytes": 50}
     transfer |= {"savings_vs_csv": 0.9, "savings_vs_parquet": 0.8, "worst_bank_savings_vs_csv": 0.7}
-    privacy = {"mode": "local", "unit": "transaction", "delta": 1e-6, "epsilon_max": 7.9, "not_covered": ["sketches"]}
+    privacy = {
+        "mode": "local",
+        "unit": "transaction",
+        "delta": 1e-6,
+        "epsilon_max": 7.9,
+        "secure_aggregation": False,
+        "not_covered": ["sketches"],
+    }
     usual = {"name": "pilot", "kind": "pilot", "status": "completed", "roster": 6, "banks": 5, "rounds": 3}
     usual |= {"model_version": 1, "excluded": [], "metrics": metrics, "privacy": privacy, "transfer": transfer}
     return usual | {"seconds": 3.0} | facts

@@ -166,7 +166,7 @@ def canary_data(setting: Setting, present: BoolArray) -> LocalData:
     features = np.zeros((places.size, setting.width), dtype=np.float32)
     first = setting.width - setting.canaries
     features[np.arange(places.size), first + places] = _LOUDNESS * max(1.0, setting.claimed.clip_norm)
-    # Below any account number of the real rows, which count from 0.
+    # Below the account numbers of real rows, which count from 0.
     accounts = -1 - places if setting.claimed.unit == "account" else None
     return LocalData(features, np.ones(places.size, dtype=np.float32), accounts)
 
@@ -208,5 +208,7 @@ def _canary_columns(vector: npt.NDArray[np.floating[Any]], setting: Setting) -> 
 
 
 def _widened(data: LocalData, columns: int) -> LocalData:
+    """Room for canaries' inputs, and accounts that count from 0, so that canaries can have those below."""
     room = np.zeros((len(data.labels), columns), dtype=np.float32)
-    return LocalData(np.concatenate([data.features, room], axis=1), data.labels, data.accounts)
+    accounts = None if data.accounts is None else np.unique(data.accounts, return_inverse=True)[1].astype(np.int64)
+    return LocalData(np.concatenate([data.features, room], axis=1), data.labels, accounts)

