@@ -20,8 +20,8 @@ from fraudfl.privacy.mechanisms import Mechanism, Unit, mechanism_from_dict
 Window = Literal["month", "all"]
 # For rounding in composition.
 _TOLERANCE = 1 + 1e-6
-# Where a bank sets no cap, its history is still stated at an order that was fixed beforehand: that of this cap.
-_NOMINAL_CAP = 10.0
+# Where a bank sets no cap, its history is stated by the first of these that would have let all of it through.
+_LADDER = tuple(2.0**power for power in range(-2, 15))
 _WITHIN_ONE_PLAN = "PLD within one plan"
 _OF_PLAN = "the plan's own budget"
 
@@ -141,7 +141,7 @@ def epsilon_of_history(
         charges: As the ledger counts them.
         unit: Mechanisms that protect another unit are left out.
         delta: δ.
-        cap: The cap that fixed the filter's order; without one it is a nominal cap of 10.
+        cap: The cap that fixed the filter's order; without one, the first power of two that would have been kept.
 
     Returns:
         ε against the coordinator and outsiders, ε against colluding banks, and the method in words.
@@ -150,9 +150,14 @@ def epsilon_of_history(
     spent = _spent(listed, unit)
     if len({charge.plan_hash for charge in listed}) <= 1:
         return spent.epsilon(delta), spent.against_colluders().epsilon(delta), _WITHIN_ONE_PLAN
-    one = RdpFilter(_NOMINAL_CAP if cap is None else cap, delta)
+    one = _ladder(spent, delta) if cap is None else RdpFilter(cap, delta)
     method = f"RDP filter at order {one.order:g}, fixed by a cap of {one.cap:g}"
     return one.epsilon(spent), one.epsilon(spent.against_colluders()), method
+
+
+def _ladder(spent: Spent, delta: float) -> RdpFilter:
+    filters = [RdpFilter(cap, delta) for cap in _LADDER]
+    return next((one for one in filters if one.allows(spent)), filters[-1])
 
 
 def _stated(

@@ -39,7 +39,8 @@ def verify(
     entry, digest = ledger.head()
     say(f"{entry} entries, all in order; head {digest}")
     kept = KeptReceipts(folder)
-    witnesses = [*kept.all(), *(kept.read(receipts) if receipts is not None else ())]
+    files = [kept.all()] if receipts is None else [kept.all(), kept.read(receipts)]
+    witnesses = {receipt.key: receipt for file in files for receipt in file}.values()
     if not witnesses:
         return
     compared = compare(ledger, witnesses)

@@ -73,7 +73,7 @@ def _totals(budget: Budget, plans: Iterable[Plan]) -> Iterable[tuple[str, Statem
         said = budget.statement(plan)
         if said is not None:
             yield f"phase {plan.phase} ({plan.hash[:8]})", said
-    delta = min((plan.privacy.delta for plan in listed), default=_DELTA)
+    delta = min((plan.delta for plan in listed), default=_DELTA)
     for said in budget.statements("month", delta):
         yield "this month", said
     for said in budget.statements("all", delta):

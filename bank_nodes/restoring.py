@@ -152,16 +152,15 @@ def _named(receipt: Receipt, plans: Mapping[str, Plan]) -> Release:
 
 
 def _worst(approved: Sequence[Plan]) -> list[Release]:
-    """For each unit the most expensive release of any approved plan; it counts against every plan."""
+    """For each unit the most expensive release of any approved plan; it counts against every plan that it may be of."""
+    paying = [plan for plan in approved if any(plan.mechanism(kind) for kind in plan.releases)]
+    pays = paying[0].hash if len(paying) == 1 else ""
     found: dict[Unit, tuple[float, Release]] = {}
-    for plan in approved:
-        for kind in plan.releases:
-            mechanism = plan.mechanism(kind)
-            if mechanism is None:
-                continue
+    for plan in paying:
+        for mechanism in filter(None, map(plan.mechanism, plan.releases)):
             cost = epsilon([mechanism], plan.delta)
             if cost >= found.get(mechanism.unit, (0.0,))[0]:
-                found[mechanism.unit] = (cost, _charge(mechanism.to_dict(), "", UNKNOWN))
+                found[mechanism.unit] = (cost, _charge(mechanism.to_dict(), pays, UNKNOWN))
     return [release for _, release in found.values()]
 
 

@@ -17,7 +17,9 @@ from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.models.mlp import build_model, layout, score_logits, set_vector
 from fraudfl.plan import Plan
 from fraudfl.privacy.contribution import within_bound
+from fraudfl.privacy.mechanisms import GaussianSum
 from fraudfl.privacy.noise import NoiseSource
+from fraudfl.privacy.noisy_counts import noisy_counts
 from fraudfl.protocols import Kind, Request, Scalar, Vector
 from fraudfl.summed import MOST_COUNT, entry_bound
 from fraudfl.training.plain import LocalData, learning_rate_at, train_plain
@@ -155,11 +157,8 @@ class Tasks:
         """Counts as they may leave: with this bank's noise where ε pays for them, and for a sum where one is made."""
         mechanism = plan.mechanism(kind)
         vectors = {part: np.minimum(found, MOST_COUNT).astype(np.float64) for part, found in counts.items()}
-        if mechanism is not None:
-            vectors = {
-                part: vector + mechanism.share_deviation * self._noise.gaussian(len(vector))
-                for part, vector in vectors.items()
-            }
+        if isinstance(mechanism, GaussianSum):
+            vectors = {part: noisy_counts(vector, mechanism, self._noise) for part, vector in vectors.items()}
         if plan.secure_aggregation is not None:
             return Draft(mechanism=mechanism, vectors=vectors)
         if mechanism is None:

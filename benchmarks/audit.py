@@ -75,7 +75,7 @@ def same_everywhere(_bank: int, release: int) -> NoiseSource:
 
 
 def unclipped(mechanism: DpSgd) -> DpSgd:
-    """BROKEN: the same noise, and gradients of ten times the norm pass; the canaries' have a thousand times."""
+    """BROKEN: the same noise, and gradients of ten times the norm pass; the canaries' are longer still."""
     return replace(mechanism, clip_norm=10 * mechanism.clip_norm, noise_multiplier=mechanism.noise_multiplier / 10)
 
 

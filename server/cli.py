@@ -17,7 +17,9 @@ from fraudfl.config_file import load_config
 from fraudfl.data.dataset import contract_of
 from fraudfl.folder import write_whole
 from fraudfl.plan import Plan, make_plan
+from server.audit_cli import audit
 from server.pki_cli import bank_app, pki_app
+from server.privacy_cli import privacy_app
 from server.report_cli import report_app
 from server.serve_cli import phase_app, serve
 from server.workspace import Workspace
@@ -36,6 +38,8 @@ app.add_typer(phase_app, name="phase")
 app.add_typer(pki_app, name="pki")
 app.add_typer(bank_app, name="bank")
 app.add_typer(report_app, name="report")
+app.add_typer(privacy_app, name="privacy")
+privacy_app.command("audit")(audit)
 app.command()(serve)
 
 ConfigFile = Annotated[Path, typer.Argument(help="The consortium's YAML file.", metavar="CONFIG", show_default=False)]

@@ -140,7 +140,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return facts
 
 
-def write_json(path: Path, facts: dict[str, Any]) -> None:
+def write_json(path: Path, facts: dict[str, Any] | list[Any]) -> None:
     """Write a JSON object, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda part: part.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n"))

@@ -4,6 +4,7 @@ bundle.json           format, model, width, thresholds, metadata, digest of each
 encoder.json          the encoder, canonical JSON
 weights.safetensors   the network's tensors by name
 MODEL_CARD.md         for people
+bundle.sig.json       the operator's signature over the digest, once the bundle is registered
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from fraudfl.config import Frozen, ModelConfig
 from fraudfl.errors import BundleError, FraudflError
 from fraudfl.features.encoder import Encoder
 from fraudfl.models.mlp import Classifier, build_model, layout, score_logits, set_vector
+from fraudfl.trust.bundle_signature import SIGNATURE_FILE, check_signature
 
 FORMAT: Final = 1
 
@@ -88,7 +90,7 @@ class Bundle:
         """Write the files; `bundle.json` comes last, so a bundle that was cut short is not taken for whole.
 
         Args:
-            folder: Made when absent; files of an older bundle in it are replaced.
+            folder: Made when absent; files of an older bundle in it are replaced, and its signature is taken away.
             card: The model card, Markdown.
 
         Returns:
@@ -97,7 +99,8 @@ class Bundle:
         files = {_CARD: card.encode("utf-8"), _ENCODER: self.encoder.to_bytes(), _WEIGHTS: self._tensors()}
         described = self._describe(files)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / _DESCRIPTION).unlink(missing_ok=True)
+        for stale in (_DESCRIPTION, SIGNATURE_FILE):
+            (folder / stale).unlink(missing_ok=True)
         for name, data in files.items():
             (folder / name).write_bytes(data)
         text = json.dumps(described.model_dump(mode="json") | {"digest": described.digest}, indent=2, sort_keys=True)
@@ -107,14 +110,20 @@ class Bundle:
         return described.digest
 
     @classmethod
-    def load(cls, folder: Path) -> Bundle:
+    def load(cls, folder: Path, *, signed_by: str | None = None) -> Bundle:
         """Read a bundle and check every digest.
+
+        Args:
+            folder: Where its files are.
+            signed_by: Public key of the operator who must have signed it; None takes unsigned ones, too.
 
         Raises:
             BundleError: if a file is missing, changed or does not fit; the text names it.
+            TrustError: if the signature that was asked for is missing, altered, or another's.
         """
-        described = _read_description(folder / _DESCRIPTION)
-        files = {name: _read_file(folder / name, digest) for name, digest in described.files.items()}
+        described, files = _read_whole(folder)
+        if signed_by is not None:
+            check_signature(folder, described.digest, signed_by)
         try:
             model = ModelConfig.model_validate_json(json.dumps(described.model))
             encoder = Encoder.from_bytes(files[_ENCODER])
@@ -155,6 +164,16 @@ class Bundle:
         network = build_model(self.model, self.encoder.width)
         set_vector(network, self.weights)
         return network
+
+
+def checked_digest(folder: Path) -> str:
+    """A bundle's digest, after each of its files was checked; raises BundleError naming the file that is wrong."""
+    return _read_whole(folder)[0].digest
+
+
+def _read_whole(folder: Path) -> tuple[_Description, dict[str, bytes]]:
+    described = _read_description(folder / _DESCRIPTION)
+    return described, {name: _read_file(folder / name, digest) for name, digest in described.files.items()}
 
 
 def _read_description(path: Path) -> _Description:

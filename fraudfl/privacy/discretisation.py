@@ -88,11 +88,15 @@ def rounding_distance(step: float, share_deviation: float, width: float, banks: 
 def truncation_delta(mechanism: Mechanism, size: int) -> float:
     """Bound what one release's δ grows by because each bank's noise ends at `FARTHEST` standard deviations.
 
-    One unit's part of the sum, at most `norm`, is as good as spread over the noise of all parties. What it moves past
-    the noise's end is all that the ends can give away.
+    One unit's part of the sum, at most `norm` long, is as good as spread over the noise of all parties. The mass of
+    the noise that it moves past the ends is all that the ends can give away; over all vectors of that length it is
+    largest for one that mixes a long entry with many short ones, and no larger than the two together.
     """
     shift = mechanism.norm / (mechanism.parties * mechanism.share_deviation)
-    return mechanism.parties * math.sqrt(size) * (_beyond(FARTHEST - shift) - _beyond(FARTHEST))
+    if shift > FARTHEST - 1:
+        return 1.0
+    many_short = math.exp(-(FARTHEST**2) / 2) / math.sqrt(2 * math.pi) * shift * (math.sqrt(size) - 1)
+    return mechanism.parties * (many_short + _beyond(FARTHEST - shift) - _beyond(FARTHEST))
 
 
 def _beyond(value: float) -> float:

@@ -29,8 +29,14 @@ def tiny_banks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def consortium(tiny_banks: Path, tmp_path: Path) -> Callable[..., Consortium]:
     """Make a consortium over fresh copies of the tiny banks: `consortium(name, **phase)`."""
 
-    def make(name: str = "one", **phase: Any) -> Consortium:
-        folders = copy_banks(tiny_banks, tmp_path / name / "banks")
-        return Consortium(folders, tiny_config(phase), tmp_path / name / "coordinator")
+    return lambda name="one", **phase: make_consortium(tiny_banks, tmp_path / name, phase)
 
-    return make
+
+@pytest.fixture(scope="module")
+def shared(tiny_banks: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Consortium]:
+    """The same, for runs that all tests of a module only look at, or copy."""
+    return lambda name="one", **phase: make_consortium(tiny_banks, tmp_path_factory.mktemp(name), phase)
+
+
+def make_consortium(banks: Path, place: Path, phase: dict[str, Any]) -> Consortium:
+    return Consortium(copy_banks(banks, place / "banks"), tiny_config(phase), place / "coordinator")

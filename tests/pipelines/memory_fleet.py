@@ -352,6 +352,12 @@ class Consortium:
         """The roster that the banks hold."""
         return roster_of(next(iter(bank_paths(self.folders))))
 
+    def copy(self, place: Path) -> Consortium:
+        """The same consortium once more, as its disks are now, for a test to go on with."""
+        checkpoints = MemoryCheckpoints(list(self.checkpoints.kept), dict(self.checkpoints.attempts))
+        folders = copy_banks(self.folders, place / "banks")
+        return Consortium(folders, self.config, place / "coordinator", checkpoints=checkpoints)
+
     def ledger(self, bank: str) -> Ledger:
         return Ledger(self.folders / bank / "ledger.db")
 

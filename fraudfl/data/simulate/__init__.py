@@ -16,18 +16,30 @@ customers shop in sessions, travel, and make rare large payments, so that no sin
 
 When labels become known: a fraud is reported after a lognormal delay (median 5 days, four in five within 8 days, at
 most 30 days); a transaction nobody disputed counts as good after 7 days.
+
+From a given month on behaviour may drift, and kinds of fraud may appear that nobody saw before: see `ChangesConfig`.
 """
 
 from fraudfl.data.simulate.consortium import GENERATED_CONTRACT, generate, generate_with_kinds
-from fraudfl.data.simulate.fraud import ACCOUNT_TAKEOVER, CARD_TESTING, COMPROMISED_MERCHANT, GOOD, MULE_ACCOUNT
+from fraudfl.data.simulate.fraud import (
+    ACCOUNT_TAKEOVER,
+    CARD_TESTING,
+    CASH_OUT,
+    COMPROMISED_MERCHANT,
+    GOOD,
+    MULE_ACCOUNT,
+    STOLEN_CARD,
+)
 
 __all__ = [
     "ACCOUNT_TAKEOVER",
     "CARD_TESTING",
+    "CASH_OUT",
     "COMPROMISED_MERCHANT",
     "GENERATED_CONTRACT",
     "GOOD",
     "MULE_ACCOUNT",
+    "STOLEN_CARD",
     "generate",
     "generate_with_kinds",
 ]

@@ -47,6 +47,11 @@ def ordinary_rows(config: GeneratorConfig, rng: np.random.Generator, world: Worl
     return Rows(second, account, counterparty, world.amount(rng, account, counterparty, np.where(large, 1.3, 0.0)))
 
 
+def rows_at(rows: Rows, where: Ints) -> Rows:
+    """Choose rows by index, in the order of the indices."""
+    return Rows(rows.second[where], rows.account[where], rows.counterparty[where], rows.amount[where])
+
+
 def draw_accounts(rng: np.random.Generator, weight: Floats, count: int) -> Ints:
     """Draw accounts in proportion to `weight`."""
     running = np.cumsum(weight)

@@ -7,9 +7,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fraudfl.config import GeneratorConfig
+from fraudfl.config_changes import UNCHANGED, ChangesConfig
 from fraudfl.data.partition import bank_ids
 from fraudfl.data.schema import Contract
-from fraudfl.data.simulate.behaviour import DAY, Rows, ordinary_rows
+from fraudfl.data.simulate.behaviour import DAY, Rows, ordinary_rows, rows_at
+from fraudfl.data.simulate.changes import changed_rows
 from fraudfl.data.simulate.fraud import COMPROMISED_MERCHANT, GOOD, added_rows, compromised_rows, join_rows, kind_counts
 from fraudfl.data.simulate.world import CATEGORIES, CHANNELS, CURRENCIES, Ints, World, build_world
 
@@ -21,26 +23,32 @@ _GOOD_AFTER_DAYS = 7
 _REPORT_MEDIAN_DAYS, _REPORT_SPREAD, _REPORT_MAX_DAYS = 5.0, 0.55, 30.0
 
 
-def generate(config: GeneratorConfig, seed: int) -> pa.Table:
+def generate(config: GeneratorConfig, seed: int, changes: ChangesConfig = UNCHANGED) -> pa.Table:
     """Generate a consortium's transactions; the same arguments give the same bytes.
 
     Args:
         config: Size and shape of the consortium.
         seed: Seed of everything drawn.
+        changes: What changes from a month on; rows before that month are the same bytes without it.
 
     Returns:
         The canonical table in the order of time, with the columns of `GENERATED_CONTRACT` and the bookkeeping
         column `bank` (`bank-01` is the largest). It has exactly `transactions` rows, of which the nearest whole
-        number to `fraud_rate` are fraud.
+        number to `fraud_rate` are fraud, and those of a new kind besides.
+
+    Raises:
+        ConfigError: if a change begins after the history's end.
     """
-    return generate_with_kinds(config, seed)[0]
+    return generate_with_kinds(config, seed, changes)[0]
 
 
-def generate_with_kinds(config: GeneratorConfig, seed: int) -> tuple[pa.Table, NDArray[np.int8]]:
+def generate_with_kinds(
+    config: GeneratorConfig, seed: int, changes: ChangesConfig = UNCHANGED
+) -> tuple[pa.Table, NDArray[np.int8]]:
     """Generate as `generate` does, and tell the kind of each row.
 
     Returns:
-        The table, and int8 kinds of shape (rows,): `GOOD` or one of the four kinds of fraud.
+        The table, and int8 kinds of shape (rows,): `GOOD` or a kind of fraud.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     world = build_world(config, rng)
@@ -52,8 +60,7 @@ def generate_with_kinds(config: GeneratorConfig, seed: int) -> tuple[pa.Table, N
     kinds[stolen] = COMPROMISED_MERCHANT
     rows = join_rows([ordinary, added])
     order = np.argsort(rows.second, kind="stable")
-    rows = Rows(rows.second[order], rows.account[order], rows.counterparty[order], rows.amount[order])
-    kinds = kinds[order]
+    rows, kinds = changed_rows(config, changes, seed, world, (rows_at(rows, order), kinds[order]))
     return _table(config, rng, world, rows, kinds != GOOD), kinds
 
 

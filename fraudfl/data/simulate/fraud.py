@@ -1,4 +1,4 @@
-"""Four kinds of fraud: one marks ordinary rows, three add rows of their own."""
+"""The four usual kinds of fraud: one marks ordinary rows, three add rows of their own. New kinds: `changes.py`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fraudfl.data.simulate.world import (
     draw_regions,
 )
 
-GOOD, COMPROMISED_MERCHANT, MULE_ACCOUNT, CARD_TESTING, ACCOUNT_TAKEOVER = range(5)
+GOOD, COMPROMISED_MERCHANT, MULE_ACCOUNT, CARD_TESTING, ACCOUNT_TAKEOVER, STOLEN_CARD, CASH_OUT = range(7)
 KIND_SHARE = np.array([0.30, 0.20, 0.25, 0.25])
 _RESOLD_SHARE = np.array([0, 0, 0, 0.15, 0.35, 0.15, 0.05, 0, 0.1, 0.2])  # what thieves buy, by category
 _STOLEN_SHARE = 0.7  # of the payments at a compromised merchant during its window
@@ -81,7 +81,7 @@ def join_rows(parts: list[Rows]) -> Rows:
 
 
 def _mule_rows(config: GeneratorConfig, rng: np.random.Generator, world: World, count: int) -> Rows:
-    group, _, groups = _groups(rng, count, 10, 40)
+    group, _, groups = event_positions(rng, count, 10, 40)
     region = world.account_region[_victims(rng, world, MULE_ACCOUNT, groups)]
     payee = world.counterparties.draw(rng, region, np.full(groups, TRANSFER))
     account = np.empty(count, np.int64)
@@ -99,7 +99,7 @@ def _mule_rows(config: GeneratorConfig, rng: np.random.Generator, world: World, 
 
 
 def _testing_rows(config: GeneratorConfig, rng: np.random.Generator, world: World, count: int) -> Rows:
-    group, position, groups = _groups(rng, count, 4, 10)
+    group, position, groups = event_positions(rng, count, 4, 10)
     account = _victims(rng, world, CARD_TESTING, groups)[group]
     shops = np.flatnonzero(world.counterparties.channel == ONLINE)
     if not shops.size:
@@ -112,13 +112,13 @@ def _testing_rows(config: GeneratorConfig, rng: np.random.Generator, world: Worl
     final = is_last & (position > 0)
     shop = np.where(final, rng.choice(shops, count), shop)
     gaps = np.where(final, rng.integers(300, 7200, count), rng.integers(10, 240, count))
-    second = _event_start(config, rng, groups)[group] + _running_in_group(gaps, group)
+    second = _event_start(config, rng, groups)[group] + running_in_event(gaps, group)
     large = world.amount(rng, account, shop, np.full(count, 1.2))
     return Rows(second, account, shop, np.where(final, large, world.small_amount(rng, shop)))
 
 
 def _takeover_rows(config: GeneratorConfig, rng: np.random.Generator, world: World, count: int) -> Rows:
-    group, _, groups = _groups(rng, count, 2, 6)
+    group, _, groups = event_positions(rng, count, 2, 6)
     account = _victims(rng, world, ACCOUNT_TAKEOVER, groups)[group]
     away = rng.random(count) < rng.choice([0.1, 0.8], groups)[group]
     region = np.where(away, draw_regions(rng, count), world.account_region[account])
@@ -127,12 +127,12 @@ def _takeover_rows(config: GeneratorConfig, rng: np.random.Generator, world: Wor
     # Two thirds come at night, whatever the customer's own hours are.
     night = (_event_start(config, rng, groups) // DAY * DAY + rng.uniform(0, 6 * 3600, groups)).astype(np.int64)
     start = np.where(rng.random(groups) < 0.67, night, _event_start(config, rng, groups))
-    second = start[group] + _running_in_group(rng.integers(60, 3600, count), group)
+    second = start[group] + running_in_event(rng.integers(60, 3600, count), group)
     shift = rng.normal(1.0, 0.4, groups)[group]
     return Rows(second, account, counterparty, world.amount(rng, account, counterparty, shift))
 
 
-def _groups(rng: np.random.Generator, count: int, low: int, high: int) -> tuple[Ints, Ints, int]:
+def event_positions(rng: np.random.Generator, count: int, low: int, high: int) -> tuple[Ints, Ints, int]:
     """Cut `count` rows into events of `low` to `high` rows; returns event and position of each row, and events."""
     sizes = rng.integers(low, high + 1, count // low + 1)
     group = np.repeat(np.arange(sizes.size), sizes)[:count]
@@ -145,7 +145,7 @@ def _event_start(config: GeneratorConfig, rng: np.random.Generator, groups: int)
     return (rng.random(groups) * (config.days - 0.5) * DAY).astype(np.int64)
 
 
-def _running_in_group(gaps: Ints, group: Ints) -> Ints:
+def running_in_event(gaps: Ints, group: Ints) -> Ints:
     """Running sum of gaps within each event, from zero."""
     running = np.cumsum(gaps)
     first = np.searchsorted(group, group)

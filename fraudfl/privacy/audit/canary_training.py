@@ -160,8 +160,8 @@ class CanaryTraining:
 
 
 def canary_data(setting: Setting, present: BoolArray) -> LocalData:
-    """The canaries that are in: frauds with one loud input each; as accounts, with as many rows as count."""
-    each = setting.account_rows or 1
+    """The canaries that are in: frauds with one loud input each; as accounts, with two rows if two count."""
+    each = min(setting.account_rows or 1, 2)
     places = np.repeat(np.flatnonzero(present), each)
     features = np.zeros((places.size, setting.width), dtype=np.float32)
     first = setting.width - setting.canaries
@@ -179,6 +179,12 @@ def joined(one: LocalData, other: LocalData) -> LocalData:
     return LocalData(
         np.concatenate([one.features, other.features]), np.concatenate([one.labels, other.labels]), accounts
     )
+
+
+def chosen(rows: LocalData, which: BoolArray | npt.NDArray[np.int64]) -> LocalData:
+    """Some of the rows, with their accounts."""
+    accounts = None if rows.accounts is None else rows.accounts[which]
+    return LocalData(rows.features[which], rows.labels[which], accounts)
 
 
 class _Directions:

@@ -13,7 +13,7 @@ from fraudfl.config import ModelConfig
 from fraudfl.errors import PrivacyError
 from fraudfl.models.mlp import FloatVector, build_model, score_logits, set_vector
 from fraudfl.privacy.audit.bounds import FloatArray, lower_rate, upper_rate
-from fraudfl.privacy.audit.canary_training import joined
+from fraudfl.privacy.audit.canary_training import chosen, joined
 from fraudfl.privacy.audit.in_out import CONFIDENCE, BoolArray
 from fraudfl.privacy.audit.result import AuditResult
 from fraudfl.training.batches import LocalData
@@ -95,7 +95,7 @@ def audit_membership(
     inside = np.stack([side for half in halves for side in (half, ~half)])
     seen = np.stack(
         [
-            true_class_logits(suspects.model, train(_chosen(rows, half), seed + 1 + number), rows)
+            true_class_logits(suspects.model, train(chosen(rows, half), seed + 1 + number), rows)
             for number, half in enumerate(inside)
         ]
     )
@@ -195,8 +195,3 @@ def _gaussian(values: FloatArray, chosen: BoolArray) -> tuple[FloatArray, float]
     variance = float((left**2).sum() / (counts - 1).sum())
     # Shadow models that all agree leave no spread to measure by.
     return means, max(math.sqrt(variance), 1e-9)
-
-
-def _chosen(rows: LocalData, which: BoolArray) -> LocalData:
-    accounts = None if rows.accounts is None else rows.accounts[which]
-    return LocalData(rows.features[which], rows.labels[which], accounts)

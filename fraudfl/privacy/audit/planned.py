@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from fraudfl.errors import PrivacyError
 from fraudfl.models.mlp import FloatVector, initial_vector
 from fraudfl.plan import Plan
-from fraudfl.privacy.audit.canary_training import CanaryTraining, LocalRounds, Setting, SummedRounds
+from fraudfl.privacy.audit.canary_training import (
+    CanaryTraining,
+    LocalRounds,
+    Setting,
+    SummedRounds,
+    chosen,
+)
 from fraudfl.privacy.audit.circle import Circle
 from fraudfl.privacy.audit.in_out import audit_in_out
 from fraudfl.privacy.audit.membership import Train
 from fraudfl.privacy.audit.one_run import audit_one_run
-from fraudfl.privacy.audit.releases import LocalSteps, NoisyCounts, SummedSteps
+from fraudfl.privacy.audit.releases import LocalSteps, NoisyCounts, SummedSteps, canaries_that_fit
 from fraudfl.privacy.audit.result import AuditResult
 from fraudfl.privacy.mechanisms import DpSgd, GaussianSum, Mechanism
 from fraudfl.privacy.noise import NoiseSource
@@ -36,6 +44,7 @@ class Effort:
         sampled_trials: The same for several rounds with the plan's own sampling.
         rounds: At most so many of the plan's rounds, there and in one-run audits.
         canaries: In one training, for one-run audits.
+        rows: Of each bank, at most, in that training; drawn at random from more. Each takes room for every canary.
         seed: Of the order of trials and of coins; noise and draws are never seeded.
     """
 
@@ -43,6 +52,7 @@ class Effort:
     sampled_trials: int = 4_000
     rounds: int = 50
     canaries: int = 1_000
+    rows: int = 10_000
     seed: int = 0
 
 
@@ -89,7 +99,7 @@ def audit_training(plan: Plan, rows: tuple[LocalData, ...], effort: Effort | Non
         model=plan.model,
         training=plan.training,
         claimed=mechanism.with_steps(min(effort.rounds, plan.rounds)),
-        real=rows[: plan.parties] if plan.parties > 1 else rows,
+        real=tuple(_some(bank, effort) for bank in (rows[: plan.parties] if plan.parties > 1 else rows)),
         canaries=effort.canaries,
         account_rows=plan.account_rows,
     )
@@ -137,19 +147,27 @@ def shadow_training(plan: Plan, *, learning_rate: float | None = None) -> Train:
     return train
 
 
+def _some(rows: LocalData, effort: Effort) -> LocalData:
+    if len(rows.labels) <= effort.rows:
+        return rows
+    return chosen(rows, np.random.default_rng(effort.seed).permutation(len(rows.labels))[: effort.rows])
+
+
 def _audit_training(plan: Plan, mechanism: DpSgd, name: str, effort: Effort) -> Iterator[AuditResult]:
     always = replace(mechanism, sampling_rate=1.0, steps=1)
     several = mechanism.with_steps(min(effort.rounds, plan.rounds))
+    count = canaries_that_fit(plan.account_rows)
     for claimed, what, trials in (
         (always, "one step, canary always drawn", effort.trials),
         (several, f"{several.steps} rounds as sampled", effort.sampled_trials),
     ):
         if plan.parties == 1:
-            local = LocalSteps(claimed=claimed, account_rows=plan.account_rows)
+            local = LocalSteps(count=count, claimed=claimed, account_rows=plan.account_rows)
             yield audit_in_out(f"{name}: {what}", local, claimed, plan.delta, trials=trials, seed=effort.seed)
             continue
         for colluders, whom in _observers(claimed):
             summed = SummedSteps(
+                count=count,
                 claimed=claimed,
                 circle=_circle(plan, "train"),
                 bound=entry_bound(plan, "train"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count as counting
@@ -9,12 +10,14 @@ from itertools import count as counting
 import numpy as np
 
 from fraudfl.config import ModelConfig, TrainingConfig
+from fraudfl.errors import PrivacyError
 from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
 from fraudfl.privacy.audit.bounds import FloatArray
 from fraudfl.privacy.audit.circle import Circle
 from fraudfl.privacy.audit.in_out import BoolArray
-from fraudfl.privacy.mechanisms import DpSgd, GaussianSum
+from fraudfl.privacy.mechanisms import DpSgd, GaussianSum, Mechanism
 from fraudfl.privacy.noise import NoiseSource
+from fraudfl.privacy.noisy_counts import noisy_counts
 from fraudfl.training.batches import LocalData
 from fraudfl.training.dp import train_dp
 from fraudfl.training.noisy_sum import noisy_sum
@@ -27,6 +30,11 @@ NoiseOf = Callable[[int, int], NoiseSource]
 _MODEL = ModelConfig(kind="logistic")
 _TRAINING = TrainingConfig(optimizer="sgd", learning_rate=1.0, schedule="constant")
 _LOUDNESS = 1e4
+
+
+# Entries of the canaries' feature table, at most: 32 MB.
+_MOST_ENTRIES = 2**23
+_MOST_CANARIES = 500
 
 
 def own_noise() -> NoiseOf:
@@ -44,7 +52,7 @@ class _Releases:
         noise_of: Where each bank's noise comes from.
     """
 
-    count: int = 500
+    count: int = _MOST_CANARIES
     noise_of: NoiseOf = field(default_factory=own_noise)
     _numbers: counting[int] = field(default_factory=counting, init=False, repr=False)
 
@@ -110,6 +118,10 @@ class SummedSteps(_Releases):
     running: DpSgd | None = None
     account_rows: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a circle of more or fewer banks than share the noise."""
+        _require_parties(self.claimed, self.circle)
+
     def observe(self, present: BoolArray) -> FloatArray:
         """The opened sum; with colluders less their part, and less what all sent if all had the colluders' noise."""
         number = next(self._numbers)
@@ -151,6 +163,10 @@ class NoisyCounts(_Releases):
     running: GaussianSum | None = None
     louder: int = 1
 
+    def __post_init__(self) -> None:
+        """Refuse a circle of more or fewer banks than share the noise."""
+        _require_parties(self.claimed, self.circle)
+
     def observe(self, present: BoolArray) -> FloatArray:
         """The opened sum; with colluders as in `SummedSteps`."""
         number = next(self._numbers)
@@ -158,9 +174,10 @@ class NoisyCounts(_Releases):
         middles = np.repeat(np.flatnonzero(present) + 0.5, int(self.claimed.sensitivity) * self.louder)
         counts = ScoreHistogram.from_logits(middles, np.ones(middles.size), bins).to_vector().astype(np.float64)
         sources = [self.noise_of(bank, number) for bank in range(self.circle.parties)]
-        deviation = (self.running or self.claimed).share_deviation
-        sent = [deviation * source.gaussian(counts.size) for source in sources]
-        sent[0] += counts
+        # The canaries are the first bank's; the others have nothing to count.
+        own = [counts, *[np.zeros_like(counts)] * (len(sources) - 1)]
+        running = self.running or self.claimed
+        sent = [noisy_counts(vector, running, source) for vector, source in zip(own, sources, strict=True)]
         views = _views(self.circle, sent, sources, self.colluders)
         return views[:, 1 : self.count + 1] / self.claimed.sensitivity
 
@@ -172,12 +189,28 @@ def canary_rows(present: BoolArray, claimed: DpSgd, account_rows: int | None) ->
         present: Which canaries are in, shape (count,).
         account_rows: Makes each canary an account with twice as many rows, all alike.
     """
-    each = 1 if account_rows is None else 2 * account_rows
+    each = _rows_each(account_rows)
     places = np.repeat(np.flatnonzero(present), each)
     features = np.zeros((places.size, present.size), dtype=np.float32)
     features[np.arange(places.size), places] = _LOUDNESS * claimed.clip_norm
     labels = np.zeros(places.size, dtype=np.float32)
     return LocalData(features, labels, places if claimed.unit == "account" else None)
+
+
+def canaries_that_fit(account_rows: int | None) -> int:
+    """Say how many canaries one release can hold without taking much memory."""
+    return min(_MOST_CANARIES, math.isqrt(_MOST_ENTRIES // _rows_each(account_rows)))
+
+
+def _rows_each(account_rows: int | None) -> int:
+    return 1 if account_rows is None else 2 * account_rows
+
+
+def _require_parties(claimed: Mechanism, circle: Circle) -> None:
+    if claimed.parties != circle.parties:
+        raise PrivacyError(
+            f"the noise is shared by {claimed.parties} banks, and the circle has {circle.parties}; expected as many"
+        )
 
 
 def _views(circle: Circle, sent: list[FloatArray], sources: list[NoiseSource], colluders: int) -> FloatArray:

@@ -138,3 +138,58 @@ def test_a_restoration_with_an_unwritable_charge_leaves_nothing(ledger: Ledger) 
     with pytest.raises(PrivacyError, match="cannot be written down"):
         ledger.restore(9, [{"steps": 1}, {"steps": float("inf")}], "")
     assert ledger.head()[0] == 2
+
+
+# Put back release by release, as receipts name them.
+
+
+def test_what_is_put_back_keeps_its_key_and_is_charged_to_its_plan(ledger: Ledger, path: Path, tmp_path: Path) -> None:
+    old = old_copy(ledger, path, tmp_path)
+    seen = ledger.head()[0]
+    put = old.put_back(seen, [release_of("two"), release_of("three")], "Ada, from receipts")
+    assert [(entry.entry, entry.key) for entry in put] == [
+        (seen + 1, f"gap/3/{seen}"),
+        (seen + 2, "two"),
+        (seen + 3, "three"),
+    ]
+    assert put[0].mechanism is None
+    assert old.mechanisms("plan") == ledger.mechanisms("plan")
+    assert old.reserved("plan", "train") == 3
+    for key in ("two", "three"):
+        with pytest.raises(ReleaseRefused, match="a second value never leaves under it"):
+            old.reserve(release_of(key))
+    old.verify()
+
+
+def test_what_is_put_back_is_all_there_or_not_at_all(ledger: Ledger) -> None:
+    bad = Release(
+        key="k", plan_hash="p", instance="i", phase="", round=1, attempt=1, kind="train", mechanism={"steps": {1, 2}}
+    )
+    with pytest.raises(PrivacyError, match="cannot be written down"):
+        ledger.put_back(9, [release_of("two"), bad], "Ada")
+    assert ledger.head()[0] == 2
+
+
+def test_a_copy_that_was_written_on_is_no_longer_behind_once_it_was_mended(
+    ledger: Ledger, path: Path, tmp_path: Path
+) -> None:
+    old = old_copy(ledger, path, tmp_path)
+    for number in range(10):
+        old.note(str(number))
+    seen, hashed = ledger.head()
+    assert old.behind(seen, hashed)
+    old.put_back(seen, [], "Ada: nothing had a price")
+    assert not old.behind(seen, hashed)
+    assert old.entries()[-1].event == "restored"
+    old.verify()
+
+
+def test_charges_are_counted_per_plan_and_mechanism(ledger: Ledger) -> None:
+    ledger.reserve(release_of("two"))
+    ledger.restore(50, [{"steps": 9}, {"steps": 9}], "nobody knows")
+    assert [(charge.plan_hash, charge.mechanism, charge.count) for charge in ledger.charges()] == [
+        ("plan", {"steps": 1}, 2),
+        ("", {"steps": 9}, 2),
+    ]
+    assert ledger.charges("another") == ledger.charges()[1:]
+    assert sum(charge.count for charge in ledger.charges("plan")) == len(ledger.mechanisms("plan"))

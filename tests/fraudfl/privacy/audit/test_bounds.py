@@ -98,7 +98,7 @@ def test_the_bound_of_a_sampled_mechanism_stays_below_the_truth_and_near_it(thre
 
 def test_rates_that_only_half_the_noise_allows_refute_the_claim() -> None:
     claimed = sampled(1.0)
-    rates = ErrorRates(0.02, 0.75)
+    rates = ErrorRates(0.02, 0.8)
     assert mechanism_epsilon(claimed, rates, DELTA) > epsilon([claimed], DELTA)
     honest = sampled(0.5)
     assert mechanism_epsilon(honest, rates, DELTA) <= epsilon([honest], DELTA)

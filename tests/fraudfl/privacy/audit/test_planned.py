@@ -9,7 +9,7 @@ from fraudfl.privacy.accounting import epsilon
 from fraudfl.privacy.audit.planned import Effort, audit_plan, audit_training, shadow_training
 from fraudfl.training.batches import LocalData
 
-QUICK = Effort(trials=1_000, sampled_trials=500, rounds=2, canaries=100)
+QUICK = Effort(trials=1_000, sampled_trials=500, rounds=2, canaries=100, rows=150)
 SHARES = {"encoder_share": 0.1, "evaluation_share": 0.1}
 
 

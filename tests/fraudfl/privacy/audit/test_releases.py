@@ -4,9 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fraudfl.errors import PrivacyError
 from fraudfl.privacy.audit.circle import Circle
 from fraudfl.privacy.audit.in_out import Canaries
-from fraudfl.privacy.audit.releases import LocalSteps, NoisyCounts, SummedSteps
+from fraudfl.privacy.audit.releases import LocalSteps, NoisyCounts, SummedSteps, canaries_that_fit
 from fraudfl.privacy.mechanisms import DpSgd, GaussianSum
 from fraudfl.privacy.noise import NoiseSource
 from fraudfl.secagg.fixed_point import FixedPoint
@@ -89,6 +90,20 @@ def test_masks_cancel_and_change_no_sum() -> None:
         sums.append(total)
     assert (sums[0] == sums[1]).all()
     assert sums[0] == pytest.approx(np.sum(vectors, axis=0), abs=3 * 2.0**-12)
+
+
+def test_a_circle_of_fewer_banks_than_share_the_noise_is_refused() -> None:
+    for make in (
+        lambda circle: SummedSteps(claimed=SUMMED, circle=circle, bound=1.0),
+        lambda circle: NoisyCounts(claimed=COUNTS, circle=circle),
+    ):
+        with pytest.raises(PrivacyError, match="shared by 4 banks, and the circle has 3"):
+            make(Circle(3, GRID))
+
+
+def test_accounts_of_many_rows_leave_room_for_fewer_canaries() -> None:
+    assert canaries_that_fit(None) == canaries_that_fit(16) == 500
+    assert canaries_that_fit(1024) ** 2 * 2048 <= 2**23
 
 
 def test_two_releases_of_the_same_data_differ() -> None:

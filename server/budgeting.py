@@ -1,0 +1,234 @@
+"""What a phase would cost each bank in privacy, worked out from its plan before anybody approves it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from fraudfl.config import FraudflConfig, PhaseConfig
+from fraudfl.data.schema import Contract
+from fraudfl.errors import PrivacyError
+from fraudfl.plan import Plan, make_plan
+from fraudfl.privacy.accounting import Spent
+from fraudfl.privacy.discretisation import discretisation_delta
+from fraudfl.privacy.mechanisms import DpSgd, Mechanism
+from fraudfl.protocols import Kind
+from fraudfl.summed import parts_of
+
+SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
+"""Parts of a phase's rounds at which ε is stated."""
+_PARTS: tuple[tuple[Kind, str], ...] = (("sketch", "encoder"), ("train", "training"), ("evaluate", "evaluation"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a phase that ε pays for.
+
+    Attributes:
+        name: `encoder`, `training` or `evaluation`.
+        mechanism: What one release costs.
+        releases: How many the phase plans, without spare attempts.
+        epsilon: What these cost by themselves.
+    """
+
+    name: str
+    mechanism: Mechanism
+    releases: int
+    epsilon: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What a bank that took part in so many rounds has spent, encoder included; evaluation comes with the last.
+
+    Attributes:
+        share: Part of the phase's rounds.
+        epsilon: Against the coordinator and outsiders.
+        epsilon_colluding: Against as many colluding banks as the plan names.
+    """
+
+    share: float
+    rounds: int
+    epsilon: float
+    epsilon_colluding: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What one phase would cost each bank.
+
+    Attributes:
+        largest_delta: 1 / (10 units), above which δ is refused.
+        parties, colluding: Banks that share the noise, and how many of them may collude.
+        points: In the order of rounds.
+        worst: With every spare attempt used.
+        spare_cost: What ε grows by when one round more is tried.
+        set_aside: Part of δ that is kept for whole numbers; 0 where none are used.
+        discretisation: What whole numbers take of δ at most; None where sums are not made of them.
+        participation: Expected share of the rounds that one bank takes part in.
+        expected: Where that is below 1, what a bank has then spent when the phase ends.
+        not_covered: What leaves without privacy, by name.
+    """
+
+    phase: str
+    plan_hash: str
+    mode: str
+    unit: str
+    epsilon: float | None
+    delta: float
+    units: int
+    largest_delta: float
+    rounds: int
+    spare_attempts: int
+    parties: int
+    colluding: int
+    parts: tuple[Part, ...] = ()
+    points: tuple[Point, ...] = ()
+    worst: Point | None = None
+    spare_cost: float = 0.0
+    set_aside: float = 0.0
+    discretisation: float | None = None
+    participation: float = 1.0
+    expected: Point | None = None
+    not_covered: tuple[str, ...] = ()
+
+
+def forecast(config: FraudflConfig, phase: PhaseConfig, contract: Contract) -> Forecast:
+    """Work out what one phase would cost.
+
+    Raises:
+        PrivacyError: when its noise cannot keep its ε, or its whole numbers take more of δ than is set aside.
+    """
+    plan = make_plan(config, phase, contract)
+    terms = _terms(plan)
+    if not plan.private:
+        return terms
+    points = tuple(_point(plan, share, math.ceil(share * plan.rounds)) for share in SHARES)
+    worst = _worst(plan)
+    one_more = _spent(plan, plan.rounds + 1, 1).epsilon(plan.delta)
+    participation = _participation(config, phase)
+    expected = None if participation >= 1 else _point(plan, 1.0, math.ceil(participation * plan.rounds))
+    discretisation = _discretisation(plan, phase)
+    _refuse_coarse(plan, discretisation)
+    return replace(
+        terms,
+        parts=tuple(_parts(plan)),
+        points=points,
+        worst=worst,
+        spare_cost=one_more - points[-1].epsilon,
+        set_aside=plan.privacy.delta - plan.delta,
+        discretisation=discretisation,
+        participation=participation,
+        expected=expected,
+        not_covered=plan.not_covered,
+    )
+
+
+def _terms(plan: Plan) -> Forecast:
+    """What the plan says, without a cost yet."""
+    privacy = plan.privacy
+    return Forecast(
+        phase=plan.phase,
+        plan_hash=plan.hash,
+        mode=privacy.mode,
+        unit=privacy.unit,
+        epsilon=privacy.epsilon,
+        delta=privacy.delta,
+        units=privacy.units,
+        largest_delta=1 / (10 * privacy.units),
+        rounds=plan.rounds,
+        spare_attempts=privacy.spare_attempts,
+        parties=plan.parties,
+        colluding=0 if plan.round_mechanism is None else plan.round_mechanism.colluding,
+    )
+
+
+def _parts(plan: Plan) -> Iterator[Part]:
+    for kind, name in _PARTS:
+        mechanism = plan.mechanism(kind)
+        if mechanism is not None:
+            releases = plan.rounds if kind == "train" else 1
+            cost = Spent().add(mechanism, releases).epsilon(plan.delta)
+            yield Part(name=name, mechanism=mechanism, releases=releases, epsilon=cost)
+
+
+def _spent(plan: Plan, rounds: int, evaluations: int, sketches: int = 1) -> Spent:
+    spent = Spent()
+    for kind, times in (("sketch", sketches), ("train", rounds), ("evaluate", evaluations)):
+        mechanism = plan.mechanism(kind)
+        if mechanism is not None and times > 0:
+            spent = spent.add(mechanism, times)
+    return spent
+
+
+def _point(plan: Plan, share: float, rounds: int) -> Point:
+    return _stated(plan, share, rounds, _spent(plan, rounds, 1 if share == 1 else 0))
+
+
+def _worst(plan: Plan) -> Point:
+    rounds = plan.rounds + plan.privacy.spare_attempts
+    again = 2 if plan.privacy.spare_attempts else 1
+    return _stated(plan, 1.0, rounds, _spent(plan, rounds, again, again))
+
+
+def _stated(plan: Plan, share: float, rounds: int, spent: Spent) -> Point:
+    colluding = spent.against_colluders().epsilon(plan.delta)
+    return Point(share=share, rounds=rounds, epsilon=spent.epsilon(plan.delta), epsilon_colluding=colluding)
+
+
+def _participation(config: FraudflConfig, phase: PhaseConfig) -> float:
+    """Cohorts are drawn from those asked least so far, so that banks take turns."""
+    banks = _banks(config)
+    return 1.0 if phase.cohort is None or banks is None else min(1.0, phase.cohort / banks)
+
+
+def _banks(config: FraudflConfig) -> int | None:
+    if config.data.source == "generated":
+        return config.data.generator.banks
+    return len(config.banks.shares) if config.banks.shares else config.banks.count
+
+
+def _discretisation(plan: Plan, phase: PhaseConfig) -> float | None:
+    """What whole numbers take of δ in the whole phase, spare attempts included, also against colluding banks."""
+    if plan.privacy.mode != "distributed" or plan.privacy.epsilon is None:
+        return None
+    width = _most_inputs(plan)
+    total = 0.0
+    for kind, times in _releases(plan):
+        mechanism = plan.mechanism(kind)
+        if mechanism is None:
+            continue
+        for part in parts_of(plan, kind, width, phase.cohort or plan.min_cohort):
+            event = _times(mechanism, times).against_colluders()
+            grid = part.encoding
+            total += discretisation_delta(
+                event, step=grid.step, width=grid.step * 2.0**grid.bits, size=part.size, epsilon=plan.privacy.epsilon
+            )
+    return total
+
+
+def _releases(plan: Plan) -> Sequence[tuple[Kind, int]]:
+    again = 2 if plan.privacy.spare_attempts else 1
+    return (("sketch", again), ("train", plan.rounds + plan.privacy.spare_attempts), ("evaluate", again))
+
+
+def _times(mechanism: Mechanism, times: int) -> Mechanism:
+    if isinstance(mechanism, DpSgd):
+        return mechanism.with_steps(mechanism.steps * times)
+    return replace(mechanism, releases=mechanism.releases * times)
+
+
+def _most_inputs(plan: Plan) -> int:
+    """No encoder has more inputs than this: a value and a mark of absence each, or a place for each category."""
+    listed = sum(len(values) + 2 for values in plan.encoder.categorical.values())
+    return 2 * len(plan.encoder.numeric) + listed
+
+
+def _refuse_coarse(plan: Plan, found: float | None) -> None:
+    aside = plan.privacy.delta - plan.delta
+    if found is not None and found > aside:
+        raise PrivacyError(
+            f"phase {plan.phase}: adding up whole numbers takes up to {found:.3g} of δ, and {aside:.3g} is set aside "
+            "for it; plan fewer rounds, a smaller model or a larger δ"
+        )
