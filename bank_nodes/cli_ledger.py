@@ -81,7 +81,8 @@ def restore_receipts(
 
     Each release that a receipt names is put back and charged with its plan's mechanism. Numbers that no receipt
     explains, and what may have been under way, are charged at the most expensive mechanism of the approved plans. This
-    bank's secrets for secure aggregation are discarded; it joins running phases again. Rules approve nothing any more.
+    bank's secrets for secure aggregation are discarded; it can be added up again from the next phase on. Rules approve
+    nothing any more.
     """
     repair = repair_from_receipts(folder, KeptReceipts(folder).read(receipts))
     _confirm(folder, repair, yes)

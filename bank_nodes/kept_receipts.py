@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fraudfl.errors import PrivacyError, TrustError
 from fraudfl.folder import BankFolder, write_bytes
-from fraudfl.privacy.ledger import Ledger
-from fraudfl.trust.receipts import Receipt, parse_receipt, read_receipts
+from fraudfl.privacy.ledger import Entry, Ledger
+from fraudfl.trust.receipts import Receipt, lengthen, parse_receipt, read_receipts
 
 RECEIPTS_FILE = "receipts.jsonl"
 # Entries are chained, so that the newest receipt vouches for all before it; the others are for who wants to look.
@@ -56,6 +56,14 @@ class KeptReceipts:
         except OSError as error:
             raise TrustError(f"{self._path}: cannot be written ({error.strerror}); the receipt is not kept") from error
         return receipt
+
+    def take_short(self, short: bytes, entry: Entry) -> Receipt:
+        """Check and keep a receipt that came shortened, for the release under one of the ledger's own entries.
+
+        Raises:
+            TrustError: as for `take`.
+        """
+        return self.take(lengthen(short, self._bank, self._pinned(), entry))
 
     def all(self) -> Iterator[Receipt]:
         """Every kept receipt, in the order in which they came; none where there is no file.

@@ -292,17 +292,3 @@ def over_cap(policy: Policy, totals: LedgerTotals, size: int, counts_round: bool
         if cap is not None and more > 0 and used + more > cap:
             return f"caps.{name} is {cap}; {used} are used, and this release needs {more} more"
     return None
-
-
-def epsilon_over(policy: Policy, phase: float, month: float, total: float) -> str | None:
-    """Say which ε cap would be passed when the ε spent came to these values, or return None."""
-    caps = policy.caps.epsilon
-    for name, cap, spent in (
-        ("phase", caps.phase, phase),
-        ("month", caps.month, month),
-        ("total", caps.total, total),
-    ):
-        # Written so that an ε that is not a number passes every cap; the tolerance is for rounding in composition.
-        if cap is not None and not spent <= cap * (1 + 1e-6):
-            return f"caps.epsilon.{name} is {cap:g}; this release would bring ε to {spent:.4g}"
-    return None

@@ -95,9 +95,10 @@ class Gate:
 
     def _keep_receipt(self, request: Request) -> None:
         """Keep the operator's word for what it has received; one that is wrong is told of, and proves nothing."""
-        if "receipt" in request.payloads:
+        signed_for = self._ledger.entries(request.seen - 1)[:1] if "receipt" in request.payloads else []
+        for entry in signed_for:
             try:
-                KeptReceipts(self._folder.path, self._folder.bank).take(request.payloads["receipt"])
+                KeptReceipts(self._folder.path, self._folder.bank).take_short(request.payloads["receipt"], entry)
             except TrustError as error:
                 log.warning("%s", error)
 

@@ -157,7 +157,10 @@ def _worst(approved: Sequence[Plan]) -> list[Release]:
     pays = paying[0].hash if len(paying) == 1 else ""
     found: dict[Unit, tuple[float, Release]] = {}
     for plan in paying:
-        for mechanism in filter(None, map(plan.mechanism, plan.releases)):
+        for kind in plan.releases:
+            mechanism = plan.mechanism(kind)
+            if mechanism is None:
+                continue
             cost = epsilon([mechanism], plan.delta)
             if cost >= found.get(mechanism.unit, (0.0,))[0]:
                 found[mechanism.unit] = (cost, _charge(mechanism.to_dict(), pays, UNKNOWN))

@@ -17,6 +17,7 @@ from fraudfl.errors import FraudflError, QuorumError, WireError
 from fraudfl.plan import Plan
 from fraudfl.protocols import Answer, Kind, Refused, Reply, Request, Scalar
 from fraudfl.transfer.pack import unpack_counts, unpack_signed
+from fraudfl.trust.receipts import shorten
 from pipelines.world import Phase
 
 # What a bank that sends nothing now may yet send, with nobody's help but time's or its own people's.
@@ -190,7 +191,7 @@ def _saw(phase: Phase, reply: Reply) -> None:
     if reply.entry > phase.state.seen.get(reply.bank, (0, ""))[0]:
         phase.state.seen[reply.bank] = (reply.entry, reply.entry_hash)
         if phase.world.notary is not None:
-            phase.state.receipts[reply.bank] = phase.world.notary.receipt(reply)
+            phase.state.receipts[reply.bank] = shorten(phase.world.notary.receipt(reply))
 
 
 def _pause(answers: Iterable[Answer]) -> float:

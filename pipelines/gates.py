@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fraudfl.gates.config import GateConfig
-from fraudfl.gates.decision import GateDecision
+from fraudfl.gates.decision import GateDecision, still_holds
 from fraudfl.gates.judging import judge, worst
 
 STATUS = {"pass": "completed", "hold": "held", "fail": "gated"}
@@ -31,8 +31,8 @@ def gated(outcome: Mapping[str, Any], gates: Sequence[GateConfig]) -> dict[str, 
 def released(outcome: Mapping[str, Any], decisions: Iterable[GateDecision]) -> dict[str, Any]:
     """The outcome with the decisions that are about it; `completed` once each hold in it is released.
 
-    A gate that held goes on saying so: its reason tells who released it and why. A decision about other figures, or
-    another plan, changes nothing.
+    A gate that held goes on saying so; beside it, `released` tells by whom, why and when it was released. A decision
+    about other figures, or another plan, changes nothing.
 
     Args:
         outcome: A phase's, as `gated` or this function gave it.
@@ -42,14 +42,12 @@ def released(outcome: Mapping[str, Any], decisions: Iterable[GateDecision]) -> d
         return dict(outcome)
     about = [decision for decision in decisions if decision.plan_hash == outcome["plan_hash"]]
     gates = [_released(gate, about) for gate in outcome["gates"]]
-    waiting = any(gate["outcome"] == "hold" and "released" not in gate for gate in gates)
+    waiting = any(still_holds(gate) for gate in gates)
     return {**outcome, "status": "held" if waiting else "completed", "gates": gates}
 
 
 def _released(gate: Mapping[str, Any], decisions: Iterable[GateDecision]) -> dict[str, Any]:
-    if gate["outcome"] != "hold" or "released" in gate:
-        return dict(gate)
-    decision = next((one for one in decisions if one.covers(gate)), None)
+    decision = next((one for one in decisions if one.covers(gate)), None) if still_holds(gate) else None
     if decision is None:
         return dict(gate)
     return {**gate, "released": {"by": decision.by, "reason": decision.reason, "at": decision.at}}

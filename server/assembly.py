@@ -70,7 +70,7 @@ class PhaseRun:
             checkpoints=FileCheckpoints(self._folder.checkpoints),
             registry=registry,
             progress=self._events,
-            notary=None if keys is None else Receipts(receipts_file(self._workspace), load_key(keys.operator_key)),
+            notary=None if keys is None else self._notary(keys),
             roster=lambda: None if keys is None else keys.roster(),
             pooled=self._pooled,
             folder=self._folder.path,
@@ -89,6 +89,13 @@ class PhaseRun:
             raise
         self._folder.set_result(self._with_spend(outcome))
         self._events.event("completed", version=outcome["model_version"])
+
+    def _notary(self, keys: Pki) -> Receipts | None:
+        """Who signs for what came; nobody, where the operator keeps that key elsewhere."""
+        if not keys.operator_key.exists():
+            self._events.event("unsigned", reason=f"{keys.operator_key} is not here: banks get no receipts")
+            return None
+        return Receipts(receipts_file(self._workspace), load_key(keys.operator_key))
 
     def _seen_before(self) -> dict[str, tuple[int, str]]:
         """What earlier phases have seen of each bank's ledger."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fraudfl.errors import TrustError
+from fraudfl.errors import FraudflError
 from fraudfl.frozen import Frozen, Name
 from fraudfl.protocols import INSTANCE
 from fraudfl.trust.keys import PrivateKey, PublicText, Signed, UtcTime, now_text, public_text
 
 _Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
+
+
+class GateError(FraudflError):
+    """A gate's word stands: there is nothing to release, or it cannot be released."""
 
 
 class HeldGate(Frozen):
@@ -30,7 +33,7 @@ class GateDecision(Signed):
     """A phase may go on although gates said `hold`.
 
     Attributes:
-        consortium, phase: Which.
+        phase: Its name.
         plan_hash: SHA-256 (hex) of the phase's plan.
         instance: The phase instance.
         gates: What is released.
@@ -43,7 +46,6 @@ class GateDecision(Signed):
     purpose: ClassVar[str] = "gate-decision"
 
     version: Literal[1] = 1
-    consortium: Name
     phase: Name
     plan_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
     instance: str = Field(pattern=f"^{INSTANCE.pattern}$")
@@ -72,49 +74,57 @@ class GateDecision(Signed):
 
 def decide(
     key: PrivateKey,
-    consortium: str,
     instance: str,
     outcome: Mapping[str, Any],
-    words: tuple[str, str],
+    *,
+    by: str,
+    reason: str,
     gates: Iterable[str] = (),
 ) -> GateDecision:
     """Make and sign the decision to release a phase's holds.
 
     Args:
         key: The operator's private key.
-        consortium: Its name.
         instance: The phase instance.
         outcome: The phase's, as it was judged.
-        words: Who decided, and why.
-        gates: Names of the gates to release; all that hold when empty.
+        by: Who decides.
+        reason: Why.
+        gates: Names of the gates to release; all that still hold when empty.
 
     Raises:
-        TrustError: when a gate said `fail`, one that is named does not hold, or none does.
-        ValueError: when a word is empty, too long, or more than a line.
+        GateError: when a gate said `fail`, one that is named does not hold, or none does.
+        ValueError: when `by` or `reason` is empty, too long, or more than a line.
     """
-    failed = [gate["name"] for gate in outcome["gates"] if gate["outcome"] == "fail"]
-    if failed:
-        raise TrustError(
-            f"phase {outcome['name']}: gate {', '.join(failed)} said `fail`, which nobody can release. Change what is "
-            "wrong and run the phase anew under a plan of its own"
-        )
-    held = {gate["name"]: gate["reason"] for gate in outcome["gates"] if gate["outcome"] == "hold"}
+    _refuse_failed(outcome)
+    held = {gate["name"]: gate["reason"] for gate in outcome["gates"] if still_holds(gate)}
     wanted = tuple(gates) or tuple(held)
     unknown = [name for name in wanted if name not in held]
-    if unknown or not held:
-        raise TrustError(
-            f"phase {outcome['name']}: {', '.join(unknown) or 'no gate'} holds nothing back; those that hold: "
-            f"{', '.join(held) or 'none'}"
+    if unknown or not wanted:
+        raise GateError(
+            f"phase {outcome['name']}: {', '.join(unknown) or 'no gate'} holds nothing back; those that do: "
+            f"{', '.join(held) or 'none'}. Nothing was released"
         )
-    by, reason = words
     return GateDecision(
-        consortium=consortium,
         phase=outcome["name"],
         plan_hash=outcome["plan_hash"],
         instance=instance,
         gates=tuple(HeldGate(name=name, reason=held[name]) for name in wanted),
         by=by,
         reason=reason,
-        at=now_text(datetime.now().astimezone()),
+        at=now_text(),
         operator=public_text(key),
     ).signed_by(key)
+
+
+def still_holds(gate: Mapping[str, Any]) -> bool:
+    """Whether an entry of an outcome's `gates` says `hold` and nobody has released it."""
+    return gate["outcome"] == "hold" and "released" not in gate
+
+
+def _refuse_failed(outcome: Mapping[str, Any]) -> None:
+    failed = [gate["name"] for gate in outcome["gates"] if gate["outcome"] == "fail"]
+    if failed:
+        raise GateError(
+            f"phase {outcome['name']}: gate {', '.join(failed)} said `fail`, which nobody can release. Change what is "
+            "wrong and run a new phase under a plan of its own"
+        )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Annotated, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from fraudfl.config import Frozen
@@ -47,6 +47,30 @@ class Difference(Frozen):
         """Challenger minus champion."""
         return self.challenger - self.champion
 
+    def in_words(self) -> str:
+        """The figures in one line."""
+        low, high = self.interval
+        return (
+            f"{self.figure} {self.challenger:.3f} against {self.champion:.3f}, {self.value:+.3f} "
+            f"({self.level:.0%} interval {low:+.3f} to {high:+.3f}) on {self.rows:,} rows, {self.frauds:,} frauds"
+        )
+
+
+class Comparison(Frozen):
+    """A challenger set beside the champion.
+
+    Attributes:
+        champion, challenger: Versions of the consortium's model.
+        window: First and last day of the rows, after all training of both; None where the data set brings its split.
+        banks: How many banks' rows these are.
+    """
+
+    champion: Annotated[int, Field(ge=1)]
+    challenger: Annotated[int, Field(ge=1)]
+    window: tuple[date, date] | None
+    banks: Annotated[int, Field(ge=1)]
+    difference: Difference
+
 
 def paired_difference(
     champion: Logits,
@@ -69,8 +93,8 @@ def paired_difference(
         DataError: when the figure is not defined on these rows: without a fraud, or without two classes.
         NonFiniteError: when a score is not finite.
     """
-    both = [figures(scores, labels, threshold=settings.threshold, budget=settings.budget) for scores in (champion, challenger)]
-    values = [getattr(one, figure) for one in both]
+    terms = {"threshold": settings.threshold, "budget": settings.budget}
+    values = [getattr(figures(scores, labels, **terms), figure) for scores in (champion, challenger)]
     interval = difference_interval((challenger, champion), labels, clusters, settings, figure) if labels.size else None
     return _difference(figure, values, interval, settings, ("rows", int(labels.size), int(labels.sum())))
 
@@ -109,7 +133,9 @@ def histogram_difference(
     drawn = [_redrawn(one, settings.replicates, noise, inflation, rng) for one in (challenger, champion)]
     differences = [_minus(*(_value(one, figure, settings) for one in pair)) for pair in zip(*drawn, strict=True)]
     defined = [difference for difference in differences if difference is not None]
-    interval = _percentiles(defined, settings.level) if defined else None
+    ends = (1 - settings.level) / 2, (1 + settings.level) / 2
+    low, high = np.quantile(defined, ends) if defined else (None, None)
+    interval = None if low is None or high is None else (float(low), float(high))
     values = [_value(one, figure, settings) for one in (champion, challenger)]
     counts = challenger.total, int(challenger.positive.sum())
     return _difference(figure, values, interval, settings, ("histograms", *counts))
@@ -125,7 +151,9 @@ def _difference(
     champion, challenger = values
     source, rows, frauds = basis
     if champion is None or challenger is None or interval is None:
-        raise DataError(f"`{figure}` is not defined on these {rows:,} rows with {frauds} frauds; choose a longer window")
+        raise DataError(
+            f"`{figure}` is not defined on these {rows:,} rows with {frauds} frauds; choose a longer window"
+        )
     return Difference(
         figure=figure,
         champion=champion,
@@ -163,9 +191,10 @@ def _drawn(counts: Counts, inflation: float, noise: float, rng: np.random.Genera
         return counts
     rows = max(1, round(total / inflation))
     drawn: Counts = rng.multinomial(rows, counts / total).astype(np.int64)
+    if rows == total and noise == 0:
+        return drawn
     # Scaled back up, so that both classes keep their proportion and the noise meets counts of the size it was added to.
-    scaled = drawn * (total / rows)
-    return plausible_counts(scaled + rng.normal(0.0, noise, drawn.size) if noise else scaled)
+    return plausible_counts(drawn * (total / rows) + rng.normal(0.0, noise, drawn.size))
 
 
 def _value(histogram: ScoreHistogram, figure: FigureName, settings: Bootstrap) -> float | None:
@@ -175,8 +204,3 @@ def _value(histogram: ScoreHistogram, figure: FigureName, settings: Bootstrap) -
 
 def _minus(first: float | None, second: float | None) -> float | None:
     return None if first is None or second is None else first - second
-
-
-def _percentiles(values: list[float], level: float) -> Interval:
-    low, high = np.quantile(np.asarray(values, dtype=np.float64), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudfl.privacy.denoise import plausible_counts
+
 Counts = NDArray[np.int64] | NDArray[np.float64]
 Floats = NDArray[np.float64]
 
@@ -33,20 +35,21 @@ class Groups:
 
     def sum(self, counts: Counts) -> Floats:
         """Counts of the groups, float64 of shape (count,), from counts of the bins."""
-        return np.bincount(self.of_bin, weights=counts.astype(np.float64), minlength=self.count)
+        summed: Floats = np.bincount(self.of_bin, weights=counts.astype(np.float64)).astype(np.float64)
+        return summed
 
 
 def ordered_groups(reference: Counts, wanted: int, least: float, *, last_apart: bool) -> Groups:
     """Group neighbouring bins at the reference's quantiles.
 
     Args:
-        reference: Counts of the reference, shape (bins,); below zero, as noise leaves them, counts as none.
+        reference: Counts of the reference, shape (bins,); noise in them is taken out first, as far as it shows.
         wanted: Most groups of neighbours.
         least: A group with fewer reference rows joins the one before it (the first one, the one after).
         last_apart: Whether the last bin, of missing values, is a group of its own however full it is; where it is
             empty it joins its neighbour.
     """
-    counts = np.maximum(reference.astype(np.float64), 0.0)
+    counts = plausible_counts(reference).astype(np.float64)
     apart = last_apart and counts[-1] >= least
     ranked = counts[:-1] if apart else counts
     middle = (np.cumsum(ranked) - ranked / 2) / max(float(ranked.sum()), 1.0)

@@ -19,14 +19,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from scipy import stats
 
 from fraudfl.monitoring.coarse import Counts, Floats, Groups
 
-_SMOOTHING = 0.5  # added to each group, so that an empty one makes no infinite PSI (Jeffreys' prior)
+_SMOOTHING = 0.5  # rows; an empty group makes no infinite PSI (Jeffreys' prior), and no covariance singular
 
 
 @dataclass(frozen=True)
@@ -155,16 +155,12 @@ def holm(drifts: Sequence[Drift]) -> tuple[Drift, ...]:
     for rank, index in enumerate(order):
         worst = max(worst, min(1.0, (len(drifts) - rank) * drifts[index].p_value))
         adjusted[index] = worst
-    return tuple(_with_adjusted(drift, adjusted[index]) for index, drift in enumerate(drifts))
-
-
-def _with_adjusted(drift: Drift, p_adjusted: float) -> Drift:
-    return Drift(**{**asdict(drift), "p_adjusted": p_adjusted})
+    return tuple(replace(drift, p_adjusted=adjusted[index]) for index, drift in enumerate(drifts))
 
 
 def _pooled(reference: Sample, current: Sample) -> Floats:
-    """Shares of both samples together, none quite zero, so that covariances can be inverted."""
-    filled = np.maximum(reference.counts + current.counts, 0.0) + _SMOOTHING
+    """Shares of both samples together, none below half a row's, so that covariances can be inverted."""
+    filled = np.maximum(reference.counts + current.counts, _SMOOTHING)
     shares: Floats = filled / filled.sum()
     return shares
 

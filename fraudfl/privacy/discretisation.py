@@ -19,7 +19,7 @@ MOST_BANKS = 10_000
 """The bound holds for every sum over up to so many banks."""
 COARSEST = 3.0
 """A bank's noise must have at least so many grid steps in one standard deviation."""
-FARTHEST = -NormalDist().inv_cdf(2.0**-54)
+FARTHEST = -NormalDist().inv_cdf(2.0**-65)
 """No draw of `NoiseSource.gaussian` is further from zero, in standard deviations."""
 _CELLS = 4096
 

@@ -273,7 +273,7 @@ class Ledger:
         """Put back what an old copy has forgotten, release by release, all of it or none.
 
         Args:
-            seen_entry: As in `restore`. Where numbers are missing, or nothing is charged, an entry of its own says so first.
+            seen_entry: As in `restore`. Where numbers are missing, or nothing is charged, an entry of its own says so.
             releases: Each forgotten release with its key, which is not released again, and its mechanism.
             note: Who restores, from what.
 

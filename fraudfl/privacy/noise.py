@@ -26,8 +26,8 @@ class NoiseSource:
     seed, of the configuration, of numpy or of torch, has any part in it. It cannot be copied or pickled, for two
     sources with one key would give two banks the same noise. One source belongs to one thread.
 
-    Numbers are floating point: uniforms have 53 bits, and normals end at ±8.2 standard deviations (beyond that the
-    normal has 2·10⁻¹⁶ of its mass). Attacks on the low bits of floating-point noise (Mironov 2012) are not
+    Numbers are floating point: uniforms have 53 bits, and normals end at ±9.16 standard deviations (beyond that the
+    normal has 5·10⁻²⁰ of its mass). Attacks on the low bits of floating-point noise (Mironov 2012) are not
     covered here; adding noise in integers is the answer to those.
     """
 
@@ -59,8 +59,8 @@ class NoiseSource:
         """Return independent standard normals, float64, by inverting the normal distribution function."""
         count = shape if isinstance(shape, int) else math.prod(shape)
         words = self._words(count)
-        # Half the line from 52 bits and a sign from another: the tails are equal and never infinite.
-        lower = ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-53
+        # Half the line from 63 bits and a sign from another: the tails are equal and never infinite.
+        lower = ((words >> np.uint64(1)).astype(np.float64) + 0.5) * 2.0**-64
         normals: npt.NDArray[np.float64] = ndtri(lower)
         np.negative(normals, out=normals, where=(words & np.uint64(1)).astype(bool))
         return normals.reshape(shape)

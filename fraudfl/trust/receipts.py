@@ -8,10 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from fraudfl.config import Name
 from fraudfl.errors import TrustError
+from fraudfl.privacy.ledger import Entry
 from fraudfl.protocols import Reply
 from fraudfl.transfer.frame import frame
 from fraudfl.trust.keys import PrivateKey, PublicText, Signed, UtcTime, now_text, parse_signed, public_text
@@ -71,6 +72,41 @@ def sign_receipt(key: PrivateKey, reply: Reply, now: datetime | None = None) -> 
         issued=now_text(now),
         operator=public_text(key),
     ).signed_by(key)
+
+
+def shorten(receipt: bytes) -> bytes:
+    """What a bank cannot know by itself of a receipt for its own release: when it was signed, and the signature."""
+    whole = Receipt.model_validate_json(receipt)
+    return f"{whole.issued} {whole.signature}".encode()
+
+
+def lengthen(short: bytes, bank: str, operator: str, entry: Entry) -> bytes:
+    """The receipt that `shorten` shortened, put together from the bank's own ledger; nothing is checked yet.
+
+    Args:
+        short: When it was signed, and the signature.
+        bank: Whose ledger it is.
+        operator: The public key that the bank pinned.
+        entry: The released entry that it is about.
+
+    Raises:
+        TrustError: when it is not of that form.
+    """
+    issued, _, signature = short.decode("ascii", errors="replace").partition(" ")
+    try:
+        receipt = Receipt(
+            bank=bank,
+            entry=entry.entry,
+            entry_hash=entry.hash,
+            key=entry.key,
+            digest=entry.digest,
+            issued=issued,
+            operator=operator,
+            signature=signature,
+        )
+    except ValidationError as error:
+        raise TrustError("the coordinator's receipt is not a time and a signature; it is not kept") from error
+    return receipt.to_bytes()
 
 
 def parse_receipt(data: bytes, bank: str, operator: str, origin: str) -> Receipt:

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_fleet import LAYOUT, MADE_UP, PRIVATE, UNSEALED, draft_of, plan_of
+from memory_fleet import DISTRIBUTED, LAYOUT, MADE_UP, PRIVATE, SECURE, UNSEALED, draft_of, plan_of
 
 from bank_nodes.checks import Draft, check_draft
 from fraudfl.errors import ReleaseRefused, WireError
 from fraudfl.features.sketch import sketch_size
 from fraudfl.plan import Plan
 from fraudfl.protocols import Kind
+from fraudfl.summed import parts_of
 from fraudfl.transfer.codec import decode, encode
 from fraudfl.transfer.pack import pack_counts, unpack_counts
 
 OPEN, CLOSED = plan_of(), plan_of(**PRIVATE)
+SEALED, SHARED = plan_of(**SECURE), plan_of(**DISTRIBUTED)
 FULL: list[Kind] = [kind for kind in UNSEALED if kind != "join"]
 SIZES = {"sketch": sketch_size(OPEN.encoder), "counts": 2 * OPEN.score_bins.size}
 
@@ -202,3 +204,110 @@ def test_an_update_with_flipped_bytes_is_finite_and_within_the_bound_or_is_refus
     passed = decode(data, LAYOUT).astype(np.float64)
     assert np.isfinite(passed).all()
     assert np.sqrt((passed**2).sum()) <= 100.0
+
+
+# Under secure aggregation a draft is vectors, to be added up.
+
+WIDTH = 5
+
+
+def vectors_of(plan: Plan, kind: Kind) -> Draft:
+    found = {part.name: np.ones(part.size) for part in parts_of(plan, kind, WIDTH, 4)}
+    return Draft(vectors=found, width=WIDTH, mechanism=plan.mechanism(kind))
+
+
+def with_entry(plan: Plan, kind: Kind, value: float) -> Draft:
+    draft = vectors_of(plan, kind)
+    for vector in draft.vectors.values():
+        vector[3] = value
+    return draft
+
+
+SUMS: list[tuple[Plan, Kind]] = [(plan, kind) for plan in (SEALED, SHARED) for kind in ("sketch", "train", "evaluate")]
+
+
+@pytest.mark.parametrize(("plan", "kind"), SUMS)
+def test_vectors_of_the_plans_names_and_sizes_pass_and_nothing_leaves_beside_them(plan: Plan, kind: Kind) -> None:
+    draft = vectors_of(plan, kind)
+    check_draft(plan, kind, draft)
+    name = next(iter(draft.vectors))
+    for extra in ({"payloads": {"scores": HISTOGRAM}}, {"payloads": {name: b"plain"}}, {"values": {"loss": 0.5}}):
+        with pytest.raises(ReleaseRefused, match=r"may not hold \[.*\] outside of the sum"):
+            check_draft(plan, kind, replace(draft, **extra))
+
+
+@pytest.mark.parametrize(("plan", "kind"), SUMS)
+def test_vectors_that_are_missing_or_others_than_the_plans_are_refused(plan: Plan, kind: Kind) -> None:
+    draft = vectors_of(plan, kind)
+    for wrong in ({}, {**draft.vectors, "rows": np.ones(3)}, {"other": np.ones(3)}):
+        with pytest.raises(WireError, match=f"a reply to '{kind}' needs"):
+            check_draft(plan, kind, replace(draft, vectors=wrong))
+
+
+@pytest.mark.parametrize(("plan", "kind"), SUMS)
+def test_a_vector_of_another_shape_or_type_is_refused(plan: Plan, kind: Kind) -> None:
+    draft = vectors_of(plan, kind)
+    name, vector = next(iter(draft.vectors.items()))
+    for wrong in (vector[:-1], vector.astype(np.float32), vector.reshape(1, -1), vector.astype(np.int64)):
+        with pytest.raises(ReleaseRefused, match=f"'{name}' is .*, expected float64 of shape"):
+            check_draft(plan, kind, replace(draft, vectors={**draft.vectors, name: wrong}))
+
+
+@pytest.mark.parametrize(("plan", "kind"), SUMS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_vector_that_is_not_finite_is_refused(plan: Plan, kind: Kind, value: float) -> None:
+    with pytest.raises(ReleaseRefused, match="not finite"):
+        check_draft(plan, kind, with_entry(plan, kind, value))
+
+
+def test_an_entry_above_the_bound_that_the_modulus_has_room_for_is_refused() -> None:
+    mechanism = SHARED.round_mechanism
+    assert mechanism is not None
+    # Clipped sums are clamped before the noise, which ends below ten deviations.
+    most = SHARED.privacy.sum_bound * SHARED.privacy.clip_norm + 10 * mechanism.share_deviation
+    bounds = ((SHARED, "train", most), (SEALED, "sketch", 2.0**28), (SEALED, "evaluate", 2.0**28))
+    for plan, kind, bound in bounds:
+        check_draft(plan, kind, with_entry(plan, kind, bound))  # type: ignore[arg-type]
+        for beyond in (bound * 1.001, -bound * 1.001):
+            with pytest.raises(ReleaseRefused, match="holds a number above the plan's bound"):
+                check_draft(plan, kind, with_entry(plan, kind, beyond))  # type: ignore[arg-type]
+
+
+def test_an_update_that_is_added_up_is_held_to_the_plans_norm_bound_too() -> None:
+    plan = plan_of(**SECURE, max_update_norm=5.0)
+    short = vectors_of(plan, "train")
+    size = len(short.vectors["update"])
+    for norm, passes in ((4.99, True), (5.01, False)):
+        draft = replace(short, vectors={"update": np.full(size, norm / np.sqrt(size))})
+        if passes:
+            check_draft(plan, "train", draft)
+            continue
+        with pytest.raises(ReleaseRefused, match="L2 norm is above the plan's bound of 5"):
+            check_draft(plan, "train", draft)
+
+
+def test_vectors_by_another_mechanism_than_the_plans_are_refused() -> None:
+    draft = vectors_of(SHARED, "train")
+    assert draft.mechanism is not None
+    for wrong in (None, replace(draft.mechanism, parties=6), replace(draft.mechanism, colluding=0)):
+        with pytest.raises(ReleaseRefused, match="plan's mechanism"):
+            check_draft(SHARED, "train", replace(draft, mechanism=wrong))
+
+
+def test_a_plain_payload_is_no_answer_where_sums_are_asked_for() -> None:
+    with pytest.raises(ReleaseRefused, match="outside of the sum"):
+        check_draft(SEALED, "train", draft_of(SEALED, "train"))
+
+
+@pytest.mark.parametrize("kind", ["confirm", "reveal"])
+def test_what_opens_a_sum_is_one_record_and_the_set_it_is_about(kind: Kind) -> None:
+    name = {"confirm": "confirmation", "reveal": "reveal"}[kind]
+    draft = Draft(values={"survivors": "fc"}, payloads={name: b"{}"})
+    check_draft(SEALED, kind, draft)
+    for extra in ({"update": b"x"}, {"rows": b"x"}):
+        with pytest.raises(ReleaseRefused, match="may not hold"):
+            check_draft(SEALED, kind, replace(draft, payloads={**draft.payloads, **extra}))
+    with pytest.raises(ReleaseRefused, match="may not hold"):
+        check_draft(SEALED, kind, replace(draft, values={**draft.values, "note": "Jane Roe"}))
+    with pytest.raises(WireError, match="needs"):
+        check_draft(SEALED, kind, replace(draft, payloads={}))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from memory_fleet import PRIVATE, asking, draft_of, make_bank, plan_of
@@ -25,7 +26,7 @@ from fraudfl.privacy.ledger import Ledger, Release
 from fraudfl.privacy.mechanisms import mechanism_from_dict
 from fraudfl.protocols import Reply, Request
 from fraudfl.trust.keys import new_key, public_text
-from fraudfl.trust.receipts import sign_receipt
+from fraudfl.trust.receipts import shorten, sign_receipt
 
 OPERATOR = new_key()
 PLAN = plan_of(**PRIVATE)
@@ -80,6 +81,11 @@ def receipt(reply: Reply) -> bytes:
     return sign_receipt(OPERATOR, reply).to_bytes()
 
 
+def seen(reply: Reply) -> dict[str, Any]:
+    """What a coordinator says with a receipt: the release that it is for."""
+    return {"seen": reply.entry, "seen_hash": reply.entry_hash}
+
+
 def handed_out(path: Path, *replies: Reply) -> Path:
     path.write_bytes(b"".join(receipt(reply) + b"\n" for reply in replies))
     return path
@@ -106,7 +112,7 @@ def test_a_receipt_that_comes_with_a_request_is_kept_once_and_verified_against(f
     first = train(folder, 1)
     signed = receipt(first)
     for attempt in (1, 2):
-        train(folder, 2, attempt=attempt, payloads={"receipt": signed})
+        train(folder, 2, attempt=attempt, payloads={"receipt": shorten(signed)}, **seen(first))
     assert [one.to_bytes() for one in KeptReceipts(folder).all()] == [signed]
     said = node("ledger", "verify", folder)
     assert said.code == 0
@@ -116,7 +122,8 @@ def test_a_receipt_that_comes_with_a_request_is_kept_once_and_verified_against(f
 def test_a_receipt_by_another_key_is_not_kept_and_the_release_goes_on(folder: Path) -> None:
     first = train(folder, 1)
     forged = sign_receipt(new_key(), first).to_bytes()
-    assert train(folder, 2, payloads={"receipt": forged}).entry > first.entry
+    assert train(folder, 2, payloads={"receipt": shorten(forged)}, **seen(first)).entry > first.entry
+    assert train(folder, 3, payloads={"receipt": b"neither"}, **seen(first)).entry > first.entry
     assert not (folder / RECEIPTS_FILE).exists()
     (folder / "operator.pub").unlink()
     with pytest.raises(TrustError, match=r"operator\.pub: cannot be read .*bank-node join"):

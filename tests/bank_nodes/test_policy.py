@@ -15,7 +15,6 @@ from memory_fleet import PRIVATE, tiny_config
 
 from bank_nodes.policy import (
     Policy,
-    epsilon_over,
     feature_names,
     objections,
     over_cap,
@@ -260,16 +259,6 @@ def test_a_cap_that_would_be_passed_is_told_with_its_figures() -> None:
     assert over_cap(capped, used, 101, True) == (
         "caps.bytes_per_day is 1000; 900 are used, and this release needs 101 more"
     )
-
-
-@pytest.mark.parametrize("span", ["phase", "month", "total"])
-@pytest.mark.parametrize(("spent", "passed"), [(0.0, False), (4.0, False), (4.01, True), (float("nan"), True)])
-def test_an_epsilon_cap_is_named_when_it_would_be_passed(span: str, spent: float, passed: bool) -> None:
-    capped = Policy.model_validate({"caps": {"epsilon": {span: 4}}})
-    said = epsilon_over(capped, **{"phase": 9.0, "month": 9.0, "total": 9.0} | {span: spent})
-    assert (said is not None) is passed
-    assert said is None or said.startswith(f"caps.epsilon.{span} is 4; this release would bring ε to {spent:g}")
-    assert epsilon_over(Policy(), 99.0, 99.0, 99.0) is None
 
 
 def written(folder: Path, text: str) -> Path:

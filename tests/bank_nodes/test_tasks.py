@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +71,13 @@ def test_two_banks_with_equal_rows_release_different_sketches(folder: BankFolder
 def one_more_account(path: Path) -> BankFolder:
     """The same bank, and an account that pays a thousand times within the training days, always the same amount."""
     table = generate(tiny_config().data.generator.model_copy(update={"transactions": 1000}), 1)
-    begin = datetime(2025, 1, 8, tzinfo=UTC)
+    begin = datetime(2025, 1, 8)
     facts: dict[str, list[Any]] = {
-        "transaction_id": [f"x{number}" for number in range(1000)],
-        "time": [begin + timedelta(minutes=20 * number) for number in range(1000)],
-        "account": ["busy"] * 1000,
-        "counterparty": ["busy-shop"] * 1000,
+        "transaction_id": [10**9 + number for number in range(1000)],
+        "time": [begin + timedelta(minutes=30 * number) for number in range(1000)],
+        "label_time": [begin + timedelta(days=5, minutes=30 * number) for number in range(1000)],
+        "account": [10**9] * 1000,
+        "counterparty": [10**9] * 1000,
         "amount": [12345.0] * 1000,
         "label": [0] * 1000,
     }

@@ -17,7 +17,6 @@ from fraudfl.errors import PlanError
 from fraudfl.plan import Plan, make_plan
 from fraudfl.privacy.accounting import epsilon
 
-
 PLAIN, CLOSED, SHARED = plan_of(), plan_of(**PRIVATE), plan_of(**DISTRIBUTED)
 
 

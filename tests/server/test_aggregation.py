@@ -12,11 +12,13 @@ from flwr.app.metadata import Metadata
 from flwr.serverapp.strategy import FedAvg
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_fleet import DISTRIBUTED, SECURE, plan_of
 
 from fraudfl.config import StrategyConfig
 from fraudfl.errors import NonFiniteError, RoundError
 from fraudfl.protocols import Aggregator, Vector
-from server.aggregation import StreamedMean, build_aggregator
+from server.aggregation import StreamedMean, aggregator_of, build_aggregator
+from server.noisy_step import NoisyStep
 
 NAMES = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedtrimmedavg", "fedmedian", "krum")
 SIZE = 37
@@ -184,3 +186,16 @@ def test_robust_strategies_are_not_moved_by_one_bank_that_lies() -> None:
     for name in ("fedtrimmedavg", "fedmedian", "krum"):
         ours = step(build_aggregator(StrategyConfig(name=name, trim=0.15)), 1, current, updates, weights)
         assert np.abs(ours - honest).max() < 2
+
+
+def test_a_plan_says_whether_updates_are_combined_or_one_step_follows_each_sum() -> None:
+    assert isinstance(aggregator_of(plan_of(**SECURE)), StreamedMean)
+    assert isinstance(aggregator_of(plan_of(**DISTRIBUTED)), NoisyStep)
+
+
+def test_the_mean_of_a_cohort_under_its_own_name_moves_the_model_by_it_whatever_the_cohorts_size() -> None:
+    current, updates, _ = draws(5)
+    mean = np.mean(list(updates.values()), axis=0).astype(np.float32)
+    for banks in (2.0, 5.0):
+        whole = step(build_aggregator(StrategyConfig(name="fedavg")), 1, current, {"cohort": mean}, {"cohort": banks})
+        np.testing.assert_allclose(whole, current + mean, atol=1e-6)

@@ -8,11 +8,14 @@ import pyarrow as pa
 import pytest
 from memory_fleet import tiny_config
 
+from bank_nodes.sealing import roster_of
 from fraudfl.config import DataConfig, FraudflConfig, PartitionConfig, TableConfig
 from fraudfl.data.dataset import load_dataset
-from fraudfl.errors import DataError, SchemaError
+from fraudfl.errors import DataError, SchemaError, TrustError
 from fraudfl.folder import BankFolder
+from fraudfl.trust.keys import load_key, public_text
 from server.banks import create_banks
+from server.pki import Pki
 from server.workspace import Workspace
 
 
@@ -62,3 +65,19 @@ def test_what_a_crash_left_is_cleared_away(tmp_path: Path) -> None:
     (tmp_path / ".banks.part" / "bank-99").mkdir(parents=True)
     assert create_banks(tiny_config(banks=2), Workspace(tmp_path), tmp_path) == ["bank-01", "bank-02"]
     assert not (tmp_path / ".banks.part").exists()
+
+
+def test_simulated_banks_are_on_a_roster_that_each_can_check_with_the_operators_key_it_pinned(tmp_path: Path) -> None:
+    config = tiny_config(banks=3)
+    for number in (2, 3):  # the second time, with new keys of the banks, the operator stays
+        ids = create_banks(config, Workspace(tmp_path), tmp_path)
+        rosters = [roster_of(tmp_path / "banks" / bank) for bank in ids]
+        assert {roster.number for roster in rosters} == {number}
+        for bank in ids:
+            folder = tmp_path / "banks" / bank
+            assert rosters[0].member(bank).public_key == public_text(load_key(folder / "keys" / "bank.key"))
+            assert (folder / "operator.pub").read_text().strip() == Pki(tmp_path / "coordinator" / "pki").operator
+        assert [member.bank for member in rosters[0].members] == ids
+    (tmp_path / "banks" / "bank-01" / "roster.json").write_bytes(b"{}")
+    with pytest.raises(TrustError, match=r"roster\.json"):
+        roster_of(tmp_path / "banks" / "bank-01")

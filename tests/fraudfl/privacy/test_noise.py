@@ -102,7 +102,7 @@ def test_extreme_words_give_finite_normals_of_both_signs(monkeypatch):
     monkeypatch.setattr(source, "_words", lambda count: words)
     draws = source.gaussian(5)
     assert np.isfinite(draws).all()
-    assert draws[0] == pytest.approx(stats.norm.ppf(2.0**-54))
+    assert draws[0] == pytest.approx(stats.norm.ppf(2.0**-65))
     assert draws[1] == -draws[0]
 
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from fraudfl.errors import WireError
 from fraudfl.transfer.indices import decode_indices, encode_indices
-from fraudfl.transfer.pack import pack_counts, unpack_counts
+from fraudfl.transfer.pack import pack_counts, pack_signed, unpack_counts, unpack_signed
 from fraudfl.transfer.varints import decode_varints, encode_varints
 
 count = st.one_of(st.just(0), st.integers(0, 5), st.integers(0, 2**63 - 1))
@@ -106,3 +106,30 @@ def test_varints_come_back_exactly_and_match_the_standard_encoding(values):
 def test_varints_without_an_end_or_longer_than_needed_are_refused(data):
     with pytest.raises(WireError):
         decode_varints(data, 1)
+
+
+signed = hnp.arrays(
+    np.int64, st.integers(0, 300), elements=st.integers(-5, 5) | st.integers(-(2**62), 2**62 - 1) | st.just(0)
+)
+
+
+@given(signed)
+def test_counts_that_noise_brought_below_zero_come_back_exactly(counts):
+    back = unpack_signed(pack_signed(counts), counts.size)
+    assert back.dtype == np.int64
+    assert back.tolist() == counts.tolist()
+
+
+@pytest.mark.parametrize("count", [2**62, 2**63 - 1, -(2**62) - 1, -(2**63)])
+def test_what_has_no_room_for_its_sign_is_refused_and_not_wrapped(count):
+    with pytest.raises(ValueError, match="must not be negative"):
+        pack_signed(np.array([1, count], dtype=np.int64))
+
+
+@given(st.binary(max_size=100))
+def test_random_bytes_are_no_signed_counts_or_are_refused_by_name(noise):
+    try:
+        counts = unpack_signed(noise, 7)
+    except WireError:
+        return
+    assert counts.shape == (7,)

@@ -1,0 +1,187 @@
+"""Challenger against champion on the same out-of-time window: row by row where the banks are here, else by sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from fraudfl.config import FeaturesConfig, Frozen, SplitConfig
+from fraudfl.data.split import split_rows
+from fraudfl.errors import BundleError, CheckpointError, DataError
+from fraudfl.folder import BankFolder, bank_paths
+from fraudfl.metrics.bootstrap import Bootstrap
+from fraudfl.metrics.compare import Comparison, Difference, histogram_difference, paired_difference
+from fraudfl.metrics.figures import FigureName
+from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
+from fraudfl.models.bundle import Bundle
+from server.models import Models
+from server.versions import Version, Window, spelled
+from server.workspace import Workspace
+
+REPLICATES = 400
+_SUMS = "windows"
+
+
+class WindowSums(Frozen):
+    """How one version scored one window at the banks: score histograms, summed through the gate.
+
+    Attributes:
+        window: First and last day; None where the data set brings its split.
+        banks: Whose rows they are, sorted.
+        bins: The public bins.
+        counts: Frauds, then others, shape (2 * bins.size,), as `ScoreHistogram.to_vector` gives them.
+        noise: Standard deviation of the noise in each count, 0 where there was none.
+        inflation: Design effect of accounts, >= 1; see `histogram_difference`.
+    """
+
+    window: tuple[date, date] | None
+    banks: tuple[str, ...]
+    bins: ScoreBins
+    counts: tuple[int, ...]
+    noise: float = 0.0
+    inflation: float = 1.0
+
+    @property
+    def histogram(self) -> ScoreHistogram:
+        """The counts as a histogram; raises WireError when they do not fit the bins."""
+        return ScoreHistogram.from_vector(np.asarray(self.counts, dtype=np.int64), self.bins)
+
+
+def keep_sums(models: Models, version: Version, sums: WindowSums) -> None:
+    """Keep how a version scored a window; a deployment's phase does it for the champion and for its own model."""
+    models.keep(version, _file_of(sums.window), sums.model_dump(mode="json"))
+
+
+class Contest:
+    """Compares versions of one workspace's model."""
+
+    def __init__(self, workspace: Workspace, models: Models) -> None:
+        """Name the workspace; nothing is read yet."""
+        self._workspace = workspace
+        self._models = models
+
+    def compare(self, challenger: Version, champion: Version, figure: FigureName = "auprc") -> Comparison:
+        """Compare two versions on the challenger's test window.
+
+        Raises:
+            DataError: when one of them was trained on that window, or nothing is known about the same rows.
+            BundleError: when a bundle is not what was registered.
+        """
+        window = _common_window(challenger, champion)
+        local = bool(bank_paths(self._workspace.banks))
+        difference, banks = (self._row_by_row if local else self._by_sums)(challenger, champion, figure)
+        return Comparison(
+            champion=champion.number,
+            challenger=challenger.number,
+            window=window,
+            banks=banks,
+            difference=difference,
+        )
+
+    def _row_by_row(self, challenger: Version, champion: Version, figure: FigureName) -> tuple[Difference, int]:
+        bundles = [Bundle.load(self._models.bundle_folder(one)) for one in (champion, challenger)]
+        # Each model's balanced accuracy is that of its own threshold; other figures do not look at thresholds.
+        zeros = [one.thresholds["balanced_accuracy"] if figure == "balanced_accuracy" else 0.0 for one in bundles]
+        rows = list(self._scored(bundles, challenger.split))
+        if not rows:
+            raise DataError(f"no bank in {self._workspace.banks} has a row in {spelled(challenger.tested)}")
+        first, second = (np.concatenate([one.logits[model] for one in rows]) - zeros[model] for model in (0, 1))
+        labels = np.concatenate([one.labels for one in rows])
+        clusters = np.concatenate([one.clusters for one in rows])
+        return paired_difference(first, second, labels, clusters, _settings(challenger), figure), len(rows)
+
+    def _scored(self, bundles: list[Bundle], split: SplitConfig) -> Iterator[_Rows]:
+        """Each bank's rows of the window, with both models' scores; accounts are numbered through all banks."""
+        accounts = 0
+        for path in bank_paths(self._workspace.banks):
+            folder = BankFolder(path)
+            table = folder.table()
+            wanted = pa.array(split_rows(table, split).test)
+            table = table.filter(wanted)
+            if table.num_rows:
+                logits = tuple(bundle.score(folder.features(_features(bundle)).filter(wanted)) for bundle in bundles)
+                clusters = _accounts(table) + accounts
+                accounts = int(clusters.max()) + 1
+                yield _Rows((logits[0], logits[1]), table["label"].to_numpy().astype(np.int8), clusters)
+
+    def _by_sums(self, challenger: Version, champion: Version, figure: FigureName) -> tuple[Difference, int]:
+        if figure == "balanced_accuracy":
+            raise DataError("balanced accuracy depends on each model's own threshold; compare sums by another figure")
+        first, second = (self._sums(one, challenger.tested) for one in (champion, challenger))
+        if first.banks != second.banks or first.bins != second.bins:
+            raise DataError(
+                f"version {champion.number} was scored at {len(first.banks)} banks and version {challenger.number} at "
+                f"{len(second.banks)}, not the same ones in the same bins; ask the same banks for both"
+            )
+        noise, inflation = max(first.noise, second.noise), max(first.inflation, second.inflation)
+        both = first.histogram, second.histogram
+        difference = histogram_difference(*both, _settings(challenger), figure, noise=noise, inflation=inflation)
+        return difference, len(first.banks)
+
+    def _sums(self, version: Version, window: Window | None) -> WindowSums:
+        kept = self._models.kept(version, _file_of(window))
+        if kept is None:
+            raise DataError(
+                f"version {version.number} was not scored at the banks on {spelled(window)}, and no bank's folder is "
+                "here; run a phase that evaluates both"
+            )
+        try:
+            return WindowSums.model_validate(kept)
+        except ValidationError as error:
+            raise CheckpointError(f"{_file_of(window)} of version {version.number} cannot be read: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """One bank's rows: two models' logits, labels and accounts, each of shape (rows,)."""
+
+    logits: tuple[NDArray[np.float32], NDArray[np.float32]]
+    labels: NDArray[np.int8]
+    clusters: NDArray[np.int64]
+
+
+def _common_window(challenger: Version, champion: Version) -> Window | None:
+    """The challenger's test window; raises DataError when it is not later than all training of both."""
+    window = challenger.tested
+    if window is None or champion.trained is None:
+        if (challenger.split, challenger.tested) == (champion.split, champion.tested):
+            return None
+        raise DataError(
+            f"versions {champion.number} and {challenger.number} were split in different ways, so no row is known to "
+            "be later than both trainings"
+        )
+    for one in (champion, challenger):
+        if one.trained is not None and one.trained[1] >= window[0]:
+            raise DataError(
+                f"version {one.number} was trained on {spelled(one.trained)}, which reaches into the window "
+                f"{spelled(window)}; it would be judged on what it has seen"
+            )
+    return window
+
+
+def _settings(challenger: Version) -> Bootstrap:
+    return Bootstrap(replicates=REPLICATES, budget=challenger.alert_budget, threshold=0.0)
+
+
+def _features(bundle: Bundle) -> FeaturesConfig:
+    try:
+        return FeaturesConfig.model_validate(bundle.metadata["features"])
+    except (KeyError, ValidationError) as error:
+        raise BundleError(f"the bundle's metadata does not say which features it scores ({error})") from error
+
+
+def _accounts(table: pa.Table) -> NDArray[np.int64]:
+    """A number per account; every row has its own where there are no accounts."""
+    if "account" not in table.column_names:
+        return np.arange(table.num_rows, dtype=np.int64)
+    return np.unique(table["account"].to_numpy(), return_inverse=True)[1].astype(np.int64)
+
+
+def _file_of(window: Window | None) -> str:
+    return f"{_SUMS}/given.json" if window is None else f"{_SUMS}/{window[0].isoformat()}_{window[1].isoformat()}.json"
