@@ -63,7 +63,7 @@ class KeptReceipts:
         Raises:
             TrustError: as for `take`.
         """
-        return self.take(lengthen(short, self._bank, self._pinned(), entry))
+        return self.take(lengthen(short, self._bank(), self._pinned(), entry))
 
     def all(self) -> Iterator[Receipt]:
         """Every kept receipt, in the order in which they came; none where there is no file.

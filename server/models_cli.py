@@ -133,9 +133,8 @@ def rollback(by: By, reason: Reason, workspace: WorkspaceDir = Path("work"), as_
     if as_json:
         _print_json(decision.model_dump(mode="json"))
         return
-    _say(
-        f"version {decision.champion} is champion again in place of {decision.replaced}, decided by {escape(decision.by)}"
-    )
+    _say(f"version {decision.champion} is champion again, decided by {escape(decision.by)} on {decision.at}")
+    _say(f"version {decision.replaced} is not champion any more")
 
 
 @models_app.command("decisions")

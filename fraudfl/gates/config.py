@@ -64,9 +64,10 @@ class GateConfig(Frozen):
     def _loss_is_an_edge(self) -> Self:
         if (self.measure == BANKS_LOSING) != (self.more_than is not None):
             raise ValueError(f"`more_than` belongs to measure `{BANKS_LOSING}`, which needs it, and to no other")
-        if self.more_than is not None and -self.more_than not in GAIN_EDGES:
-            edges = ", ".join(f"{-edge:g}" for edge in reversed(GAIN_EDGES) if edge < 0)
-            raise ValueError(f"`more_than` is {self.more_than:g}; banks are counted for losses over {edges}")
+        losses = [-edge for edge in reversed(GAIN_EDGES) if edge < 0]
+        if self.more_than is not None and self.more_than not in losses:
+            known = ", ".join(f"{loss:g}" for loss in losses)
+            raise ValueError(f"`more_than` is {self.more_than:g}; banks are counted for losses over {known}")
         return self
 
     @model_validator(mode="after")

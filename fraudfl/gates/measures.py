@@ -105,7 +105,7 @@ def _banks_losing(outcome: PhaseOutcome, more_than: float) -> Measured | Unknown
     if bins is None or found is None:
         return Unknown("the outcome holds neither `gain_bins` nor `per_bank`, or no bank had a fraud to test on")
     share, interval = found
-    note = f"{bins.undefined:g} banks had no fraud to test on" if bins.undefined >= 1 else ""
+    note = f"banks without a fraud to test on, not counted: {bins.undefined:g}" if bins.undefined >= 1 else ""
     return Measured(share, interval if bins.noise else None, exact=not bins.noise, note=note)
 
 

@@ -36,6 +36,8 @@ _DESCRIPTION = "bundle.json"
 _ENCODER = "encoder.json"
 _WEIGHTS = "weights.safetensors"
 _CARD = "MODEL_CARD.md"
+FILES: Final = (_CARD, _DESCRIPTION, _ENCODER, _WEIGHTS)
+"""Names of a bundle's files, without its signature."""
 
 
 class _Description(Frozen):

@@ -273,8 +273,9 @@ def test_an_entry_above_the_bound_that_the_modulus_has_room_for_is_refused() -> 
                 check_draft(plan, kind, with_entry(plan, kind, beyond))  # type: ignore[arg-type]
 
 
-def test_an_update_that_is_added_up_is_held_to_the_plans_norm_bound_too() -> None:
-    plan = plan_of(**SECURE, max_update_norm=5.0)
+@pytest.mark.parametrize("phase", [SECURE, {**SECURE, **PRIVATE}], ids=["none", "local"])
+def test_an_update_that_is_added_up_is_held_to_the_plans_norm_bound_too(phase: dict[str, Any]) -> None:
+    plan = plan_of(**phase, max_update_norm=5.0)
     short = vectors_of(plan, "train")
     size = len(short.vectors["update"])
     for norm, passes in ((4.99, True), (5.01, False)):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from dp_accounting import NeighboringRelation
 from dp_accounting.pld import PLDAccountant
-from memory_fleet import DISTRIBUTED, INSTANCE, Consortium, Happening, set_policy
+from memory_fleet import DISTRIBUTED, INSTANCE, PRIVATE, SECURE, Consortium, Happening, set_policy
 from numpy.typing import NDArray
 from scipy import stats
 from sealed_runs import Meant, begin, charged, go_on, openings, overhear
@@ -247,6 +247,24 @@ def test_every_kind_is_charged_as_the_plan_says_and_all_together_cost_no_more_th
     assert all(charged(one, bank) == charged(one, BANKS[0]) for bank in BANKS)
     total = [mechanism_from_dict(facts) for facts in charged(one, BANKS[0])]
     assert 3.9 < composed(total, 0.9e-6) <= 4.0 * (1 + 1e-6)
+
+
+def test_in_mode_local_under_secure_aggregation_each_bank_adds_its_noise_in_full_and_sums_stay_exact(
+    consortium: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meant = overhear(monkeypatch)
+    shares = {"encoder_share": 0.2, "evaluation_share": 0.2}
+    one = begin(consortium(**{**SECURE, **PRIVATE, "rounds": 1, "privacy": {**PRIVATE["privacy"], **shares}}))
+    start = one.checkpoints.latest().arrays["model"]
+    phase = go_on(one)
+    expected = start + meant.summed("train", 1, 1, "update", BANKS) / 6
+    np.testing.assert_allclose(phase.state.model, expected, rtol=0, atol=2**-20 + 1e-6)
+    mechanism = one.plan.mechanism("sketch")
+    assert mechanism is not None and mechanism.parties == 1
+    told = meant.of("sketch", 0, 1, "sketch")
+    noise = np.array([told[bank] - counted(one, bank, "sketch") for bank in BANKS])
+    assert noise.std() == pytest.approx(mechanism.noise_multiplier * mechanism.norm, rel=0.03)
+    assert [facts["kind"] for facts in charged(one, "bank-01")] == ["gaussian", "dp-sgd"]
 
 
 # Attempts that are charged anew.

@@ -54,8 +54,8 @@ class _Scheme:
 _SCHEMES = {
     "stolen_card": _Scheme(
         STOLEN_CARD,
-        {"grocery": 0.3, "fuel": 0.35, "pharmacy": 0.2, "restaurant": 0.15},
-        (4, 8), (300, 2400), (9.0, 18.0), (-0.3, 0.3),
+        {"fuel": 0.6, "pharmacy": 0.4},
+        (5, 9), (60, 600), (9.0, 18.0), (0.0, 0.3),
     ),
     "cash_out": _Scheme(CASH_OUT, {"cash": 1.0}, (3, 6), (60, 900), (4.0, 8.0), (-0.2, 0.3)),
 }  # fmt: skip
