@@ -219,7 +219,7 @@ class TrainingConfig(Frozen):
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = Field(default=2e-3, gt=0, le=10)
+    learning_rate: float = Field(default=2e-3, gt=0, le=10_000)
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
     local_epochs: int = Field(default=1, ge=1, le=1000)
     batch_size: int = Field(default=1024, ge=1)

@@ -100,9 +100,10 @@ def decide(
     wanted = tuple(gates) or tuple(held)
     unknown = [name for name in wanted if name not in held]
     if unknown or not wanted:
+        named = f"no hold by gate {', '.join(unknown)}" if unknown else "nothing"
         raise GateError(
-            f"phase {outcome['name']}: {', '.join(unknown) or 'no gate'} holds nothing back; those that do: "
-            f"{', '.join(held) or 'none'}. Nothing was released"
+            f"phase {outcome['name']}: {named} to release; gates that hold: {', '.join(held) or 'none'}. "
+            "Nothing was released"
         )
     return GateDecision(
         phase=outcome["name"],

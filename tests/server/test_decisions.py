@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from fraudfl.errors import ConfigError, FraudflError, TrustError
 from fraudfl.gates.decision import GateDecision, GateError
-from fraudfl.trust.keys import make_key, read_signed
+from fraudfl.trust.keys import make_key, public_text, read_signed
 from pipelines.gates import gated
 from server import decisions
 from server.certificates import Hosts
@@ -121,7 +121,7 @@ def test_what_holds_nothing_back_cannot_be_released(workspace: Workspace) -> Non
     with pytest.raises(GateError, match="there is no phase 'rollout'; the configuration has pilot"):
         release(workspace, "rollout", by="Ada", reason="why")
     put(workspace, PASS)
-    with pytest.raises(GateError, match="no gate holds nothing back|holds nothing back"):
+    with pytest.raises(GateError, match="nothing to release; gates that hold: none"):
         release(workspace, "pilot", by="Ada", reason="why")
     assert call(workspace, "show").exit_code == 0
 
@@ -158,8 +158,6 @@ def test_a_decision_that_was_edited_signed_by_another_or_moved_is_refused(worksp
         file.write_bytes(file.read_bytes().replace(b"Ada", b"Eve"))
     elif edit == "key":
         key = make_key(workspace.path / "other.key")
-        from fraudfl.trust.keys import public_text
-
         file.write_bytes(made.model_copy(update={"operator": public_text(key)}).signed_by(key).to_bytes())
     else:
         (workspace.phase("pilot").path / "instance").write_text("another")
