@@ -105,8 +105,6 @@ class Gate:
     def _answer(self, request: Request, prepare: Callable[[Plan], Draft]) -> Reply:
         plan, policy = self._plan(request), read_policy(self._folder.path)
         self._refuse_unapproved(plan, policy)
-        if request.acknowledged:
-            self._ledger.acknowledge(request.instance, request.acknowledged)
         known = self._ledger.find(request.key)
         if known is not None and known.event == "released":
             return self._again(plan, policy, request)
@@ -122,7 +120,8 @@ class Gate:
             self._refuse_more_than_planned(plan, request)
             self._refuse_over_caps(plan, policy, request, 1)
             self._refuse_overspending(plan, policy, request)
-        self._ledger.reserve(release)
+        # What the coordinator has stored for good need not be kept any longer.
+        self._ledger.reserve(release, request.acknowledged)
         draft = prepare(plan)
         check_draft(plan, request.kind, draft)
         payloads = draft.payloads

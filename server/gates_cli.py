@@ -14,7 +14,6 @@ from rich.markup import escape
 
 from fraudfl.errors import ConfigError
 from fraudfl.gates.decision import still_holds
-from server.decisions import outcome_of, release
 from server.workspace import Workspace
 
 EXIT_GATED = 3
@@ -38,6 +37,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show what each gate said, why, and who released it; exit 3 when one fails or holds."""
+    # Imported on use, here and below: it brings torch.
+    from server.decisions import outcome_of
+
     folder = Workspace(workspace)
     ended = [one.name for one in folder.config().phases if folder.phase(one.name).result() is not None]
     _print([outcome_of(folder, name) for name in (ended if phase is None else [phase])], as_json)
@@ -58,6 +60,8 @@ def release_held(
 
     A `fail` cannot be released. Exit 3 while another gate still holds.
     """
+    from server.decisions import release
+
     try:
         outcome, decision = release(Workspace(workspace), phase, by=by, reason=reason, gates=gate or ())
     except ValidationError as error:

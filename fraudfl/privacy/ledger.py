@@ -59,8 +59,12 @@ class Ledger:
         self._store = Store(path)
         self._clock = clock
 
-    def reserve(self, release: Release) -> Entry:
+    def reserve(self, release: Release, stored: int = 0) -> Entry:
         """Charge a release before its work starts; the same facts again change nothing.
+
+        Args:
+            release: What is about to leave.
+            stored: In the same transaction, `acknowledge` rounds of the release's instance up to this one.
 
         Raises:
             ReleaseRefused: if the key was reserved with other facts, or left open before a restoration.
@@ -69,6 +73,8 @@ class Ledger:
             raise ReleaseRefused(f"a release needs a key, a plan and a kind to be reserved; found {release}")
         facts = release.facts()
         with self._store.writing() as connection:
+            if stored:
+                _drop(connection, release.instance, stored)
             row = self._row(connection, release.key, "reserved")
             if row is None:
                 self._refuse_put_back(connection, release.key)
@@ -148,13 +154,7 @@ class Ledger:
     def acknowledge(self, instance: str, round_number: int) -> None:
         """Drop the bytes of training replies that the coordinator has stored for good; the entries stay."""
         with self._store.writing() as connection:
-            connection.execute(
-                # Without the index named, SQLite may walk all training releases for each kept reply.
-                "DELETE FROM replies WHERE EXISTS (SELECT 1 FROM entries INDEXED BY entries_by_key"
-                " WHERE entries.key = replies.key AND event = 'released' AND instance = ? AND kind = 'train'"
-                " AND round <= ?)",
-                (instance, round_number),
-            )
+            _drop(connection, instance, round_number)
 
     def mechanisms(self, plan_hash: str | None = None, since: datetime | None = None) -> list[dict[str, Any]]:
         """Every mechanism charged, in order, once per release.
@@ -335,6 +335,16 @@ def _charged(plan_hash: str | None, since: datetime | None) -> tuple[str, list[s
     if since is not None:
         where, values = f"{where} AND at >= ?", [*values, stamp(since)]
     return where, values
+
+
+def _drop(connection: sqlite3.Connection, instance: str, round_number: int) -> None:
+    connection.execute(
+        # Without the index named, SQLite may walk all training releases for each kept reply.
+        "DELETE FROM replies WHERE EXISTS (SELECT 1 FROM entries INDEXED BY entries_by_key"
+        " WHERE entries.key = replies.key AND event = 'released' AND instance = ? AND kind = 'train'"
+        " AND round <= ?)",
+        (instance, round_number),
+    )
 
 
 def _facts(row: Row) -> dict[str, Any]:

@@ -149,9 +149,7 @@ def town_signatures(town: SealedBanks) -> list[SurvivorSet]:
     return town.confirmed(town.attempt(), FIVE, FIVE)
 
 
-def test_a_reservation_that_released_nothing_opens_nothing(
-    town: SealedBanks, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reservation_that_released_nothing_opens_nothing(town: SealedBanks, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = town.attempt(number=2)
     with monkeypatch.context() as patch:
         patch.setattr(Sealing, "seal", lambda *_: {}["broken"])

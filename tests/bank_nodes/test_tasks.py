@@ -101,7 +101,8 @@ def test_an_account_of_a_thousand_rows_counts_at_most_its_bound_in_each_column_o
     plan = plan_of(**private("account"))
     assert plan.account_rows == K
     without, having = (
-        one.sketch(plan.features, plan.split, plan.encoder, plan.account_rows).without_labels() for one in (folder, busy)
+        one.sketch(plan.features, plan.split, plan.encoder, plan.account_rows).without_labels()
+        for one in (folder, busy)
     )
     change = Sketch.from_vector(plan.encoder, having.vector() - without.vector()).counts
     moved = {name: int(np.abs(counts).sum()) for name, counts in change.items() if name != "label"}
@@ -157,5 +158,3 @@ def test_an_account_of_many_rows_counts_at_most_its_bound_in_a_score_histogram(
 
 def _encoder(folder: BankFolder, plan: Plan) -> Any:
     return fit_encoder(plan.encoder, folder.sketch(plan.features, plan.split, plan.encoder))
-
-

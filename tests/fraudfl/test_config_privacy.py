@@ -153,7 +153,9 @@ REFUSALS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("phase", "change", "told"), [case[1:] for case in REFUSALS], ids=[case[0] for case in REFUSALS])
+@pytest.mark.parametrize(
+    ("phase", "change", "told"), [case[1:] for case in REFUSALS], ids=[case[0] for case in REFUSALS]
+)
 def test_what_does_not_is_refused_with_file_line_key_and_the_way_out(
     tmp_path: Path, phase: dict[str, Any], change: dict[str, Any], told: str
 ) -> None:

@@ -76,7 +76,10 @@ def test_a_plan_without_one_of_its_fields_is_refused(name: str) -> None:
         Plan.from_json(json.dumps(facts).encode())
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff", b"[]", b"7", b"null", b'"plan"', b"{}", b'{"version": 1}', b'{"version": 2}', b'{"version": 3}'])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xff", b"[]", b"7", b"null", b'"plan"', b"{}", b'{"version": 1}', b'{"version": 2}', b'{"version": 3}'],
+)
 def test_what_is_not_a_plan_of_this_version_is_refused(data: bytes) -> None:
     with pytest.raises(PlanError):
         Plan.from_json(data)

@@ -106,9 +106,7 @@ class SealedBanks:
 
     def residues(self, attempt: Attempt, reply: Reply, part: str, width: int = 0) -> NDArray[np.uint64]:
         """The masked residues of one vector of a reply."""
-        (found,) = (
-            one for one in parts_of(self.plan, reply.kind, width, len(attempt.cohort)) if one.name == part
-        )
+        (found,) = (one for one in parts_of(self.plan, reply.kind, width, len(attempt.cohort)) if one.name == part)
         return unpack(reply.payloads[part], found.size, found.encoding.bits)
 
     def ledger(self, bank: str) -> Ledger:
@@ -116,4 +114,3 @@ class SealedBanks:
 
     def entries(self, bank: str, event: str, kind: str) -> list[Entry]:
         return [entry for entry in self.ledger(bank).entries() if (entry.event, entry.kind) == (event, kind)]
-

@@ -167,7 +167,7 @@ def test_neither_the_seed_in_a_config_nor_the_model_reaches_the_noise_and_no_two
     begun = begin(shared("begun", **with_privacy({"rounds": 1})))
     vectors = []
     for name in ("first", "second"):
-        np.random.seed(3)  # noqa: NPY002 - that it changes nothing is what is tested
+        np.random.seed(3)
         one = begun.copy(tmp_path / name)
         meant.vectors.clear()
         go_on(one)

@@ -65,7 +65,9 @@ def test_a_key_that_the_banks_own_key_did_not_sign_ends_the_phase_by_name(consor
     one = consortium(**SECURE)
     make_key(tmp_path / "other.key")
     one.happening = answering_with("bank-04", own_key(one, "bank-04", tmp_path / "secret", tmp_path / "other.key"))
-    with pytest.raises(QuorumError, match=r"cannot be handed round: phase key of bank bank-04: is signed by another key"):
+    with pytest.raises(
+        QuorumError, match=r"cannot be handed round: phase key of bank bank-04: is signed by another key"
+    ):
         join(one.phase())
     assert not list(one.folders.glob("*/secagg/*.peers"))
 

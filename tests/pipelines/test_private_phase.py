@@ -98,7 +98,9 @@ def test_a_repeated_attempt_is_charged_and_a_bank_without_budget_is_left_out_not
 
     one.happening = happening
     phase = one.phase()
-    with pytest.raises(QuorumError, match=r"PrivacyError: train in round 3, attempt 3 would bring ε to 4.*nothing was trained"):
+    with pytest.raises(
+        QuorumError, match=r"PrivacyError: train in round 3, attempt 3 would bring ε to 4.*nothing was trained"
+    ):
         run_phase(phase, ())
     assert phase.state.round == 2
     assert max(spent(one, bank) for bank in one.fleet.banks()) <= 4.0 * (1 + 1e-6)

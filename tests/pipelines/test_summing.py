@@ -143,7 +143,9 @@ def test_attempts_end_where_the_plan_says_naming_the_last_reason(one: Consortium
         return None if bank in BANKS[:3] and request.kind == "reveal" else work()
 
     one.happening = happening
-    with pytest.raises(QuorumError, match=r"sketch in round 0: no sum was opened in 3 attempts; the last: .*no reveal f"):
+    with pytest.raises(
+        QuorumError, match=r"sketch in round 0: no sum was opened in 3 attempts; the last: .*no reveal f"
+    ):
         summed(one)
     assert [event["attempt"] for event in one.events("dropped")] == [1, 2, 3]
     assert all(len(banks) <= 6 for banks in openings(one, "reveal").values())

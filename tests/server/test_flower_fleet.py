@@ -254,7 +254,10 @@ def test_a_refusal_keeps_its_code_reason_and_time(town: Town, code: Any) -> None
         (RecordDict(), "expected one ConfigRecord"),
         (RecordDict({"fraudfl": ConfigRecord({"wire": 7})}), "wire version 7, expected 2"),
         (RecordDict({"fraudfl": ConfigRecord({"wire": WIRE_VERSION, "kind": "rows"})}), "field 'bank'"),
-        (RecordDict({"fraudfl": ConfigRecord({"wire": WIRE_VERSION, "kind": "refusal", "code": "maybe"})}), "field 'code'"),
+        (
+            RecordDict({"fraudfl": ConfigRecord({"wire": WIRE_VERSION, "kind": "refusal", "code": "maybe"})}),
+            "field 'code'",
+        ),
     ],
 )
 def test_a_malformed_answer_is_refused_by_name_and_its_bytes_are_counted(

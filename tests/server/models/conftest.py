@@ -1,4 +1,4 @@
-"""A workspace with three registered versions, made once: a weak one, the trained one, and one that is worse than chance.
+"""A workspace with three registered versions, made once: a weak one, the trained one, and one worse than chance.
 
 MLflow is real, on SQLite; so are the banks, the phase that trained the model, and the operator's key.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from memory_fleet import Consortium, make_banks, tiny_config
+from mlflow.tracking._tracking_service import utils
 
 from fraudfl.models.bundle import Bundle
 from fraudfl.trust.keys import load_key
@@ -72,10 +75,8 @@ def offer(workspace: Workspace) -> Callable[[str, Bundle], int]:
 
 
 def _move_artifacts(database: Path, old: str, new: str) -> None:
-    """MLflow writes down where artifacts are: here they moved with the folder."""
-    import sqlite3
-    from contextlib import closing
-
+    """MLflow writes down where artifacts are, and remembers it: here they moved with the folder."""
+    utils._artifact_repos_cache.clear()
     with closing(sqlite3.connect(database)) as connection, connection:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
             connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))
