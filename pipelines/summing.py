@@ -50,8 +50,12 @@ def add_up(phase: Phase, kind: Kind, number: int, enclose: Callable[[str], Enclo
         QuorumError: when no attempt could be opened.
     """
     reason = "no bank was asked"
-    for attempt in range(phase.world.checkpoints.attempt(kind, number), phase.plan.attempts + 1):
+    first = phase.world.checkpoints.attempt(kind, number)
+    for attempt in range(first, phase.plan.attempts + 1):
         phase.world.checkpoints.note_attempt(kind, number, attempt)
+        if attempt > first and phase.state.encoder:
+            # With who sits out: a resumed phase that drew another cohort would have the attempt charged once more.
+            phase.save()
         cohort = _cohort(phase, number, attempt)
         try:
             summed = _Attempt(phase, kind, (number, attempt), cohort, width).run(enclose)

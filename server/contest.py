@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from fraudfl.config import FeaturesConfig, Frozen, SplitConfig
 from fraudfl.data.split import split_rows
@@ -36,16 +37,17 @@ class WindowSums(Frozen):
         banks: Whose rows they are, sorted.
         bins: The public bins.
         counts: Frauds, then others, shape (2 * bins.size,), as `ScoreHistogram.to_vector` gives them.
+        inflation: Design effect of accounts, >= 1; see `histogram_difference`. It has no default, because 1 would make
+            differences look surer than they are.
         noise: Standard deviation of the noise in each count, 0 where there was none.
-        inflation: Design effect of accounts, >= 1; see `histogram_difference`.
     """
 
     window: tuple[date, date] | None
     banks: tuple[str, ...]
     bins: ScoreBins
     counts: tuple[int, ...]
-    noise: float = 0.0
-    inflation: float = 1.0
+    inflation: Annotated[float, Field(ge=1)]
+    noise: Annotated[float, Field(ge=0)] = 0.0
 
     @property
     def histogram(self) -> ScoreHistogram:
@@ -121,7 +123,7 @@ class Contest:
             )
         noise, inflation = max(first.noise, second.noise), max(first.inflation, second.inflation)
         both = first.histogram, second.histogram
-        difference = histogram_difference(*both, _settings(challenger), figure, noise=noise, inflation=inflation)
+        difference = histogram_difference(*both, _settings(challenger), figure, inflation=inflation, noise=noise)
         return difference, len(first.banks)
 
     def _sums(self, version: Version, window: Window | None) -> WindowSums:

@@ -44,8 +44,8 @@ def list_versions(workspace: WorkspaceDir = Path("work"), as_json: AsJson = Fals
         _print_json([_facts(one) for one in versions])
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("version", "alias", "phase", "AUPRC", "95 % interval", "privacy", "tested on", "created"):
-        table.add_column(heading, justify="right" if heading in ("version", "AUPRC") else "left", no_wrap=True)
+    for heading in ("version", "alias", "phase", "AUPRC", "interval", "privacy", "tested on"):
+        table.add_column(heading, justify="right" if heading in ("version", "AUPRC") else "left", overflow="fold")
     for one in versions:
         table.add_row(*_row(one))
     _out.print(table)
@@ -192,7 +192,6 @@ def _row(version: Version) -> Iterable[str]:
         _interval(interval),
         version.mode + epsilon,
         " to ".join(_days(version.tested) or ["as given"]),
-        version.created[:16].replace("T", " "),
     )
 
 

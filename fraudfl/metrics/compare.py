@@ -105,21 +105,22 @@ def histogram_difference(
     settings: Bootstrap,
     figure: FigureName = "auprc",
     *,
+    inflation: float,
     noise: float = 0.0,
-    inflation: float = 1.0,
 ) -> Difference:
     """Compare two models by their summed score histograms over the same rows.
 
     Both histograms are redrawn within their classes, apart from each other. Two models that mostly agree err together,
-    which sums do not show: the interval is then wider than a paired one, and never says more than is known.
+    which sums do not show: the interval is then wider than a paired one. Nor do sums show that an account's
+    transactions come together, which makes figures vary more than their number says: that must be told.
 
     Args:
         champion, challenger: Over the same rows.
         settings: As in `paired_difference`; here a threshold holds for both models.
         figure: Which figure.
+        inflation: How much more the figure varies because of that, >= 1 (the design effect: variance by accounts over
+            variance by rows); 1 only where each account has one row. Rows count for that much less.
         noise: Standard deviation of the Gaussian noise in each count, 0 where there was none.
-        inflation: How much more the figure varies because an account's transactions come together, >= 1 (the design
-            effect). Rows count for that much less.
 
     Raises:
         DataError: when the figure is not defined on these rows, or the histograms cannot be over the same ones.

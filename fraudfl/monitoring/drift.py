@@ -27,6 +27,7 @@ from scipy import stats
 from fraudfl.monitoring.coarse import Counts, Floats, Groups
 
 _SMOOTHING = 0.5  # rows; an empty group makes no infinite PSI (Jeffreys' prior), and no covariance singular
+_LEAST_PER_GROUP = 5  # rows; with fewer in the mean the statistic has no known distribution (Cochran's rule)
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ def population_stability(reference: Counts, current: Counts) -> float:
 def compare(name: str, groups: Groups, reference: Sample, current: Sample, inflation: Inflation) -> Drift:
     """Compare two samples over the same groups; `p_adjusted` is the plain p-value until `holm` adjusts it.
 
+    With too few rows for a test the statistic is 0 and the p-value 1: nothing can be said.
+
     Args:
         name: What is compared.
         groups: The groups, for the noise that each holds.
@@ -117,8 +120,9 @@ def compare(name: str, groups: Groups, reference: Sample, current: Sample, infla
         inflation: Variance inflation of both.
     """
     covariance = share_covariance(groups, reference, current, inflation.factor)
+    enough = min(reference.rows, current.rows) >= _LEAST_PER_GROUP * groups.count
     difference = current.counts / current.rows - reference.counts / reference.rows
-    statistic = wald(difference, covariance)
+    statistic = wald(difference, covariance) if enough else 0.0
     freedom = float(groups.count - 1)
     p_value = _p_value(statistic, freedom, inflation)
     pooled = _pooled(reference, current)

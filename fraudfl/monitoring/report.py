@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fraudfl.errors import DataError
+from fraudfl.monitoring.alert_rate import AlertRate, alert_rate
 from fraudfl.monitoring.baseline import SCORE, Baseline, Window
+from fraudfl.monitoring.calibration import Calibration, calibration
 from fraudfl.monitoring.drift import Drift
-from fraudfl.monitoring.performance import (
-    AlertRate,
-    Calibration,
-    Performance,
-    PerformanceConfig,
-    Scored,
-    alert_rate,
-    calibration,
-    performance,
-    performance_inflation,
-)
+from fraudfl.monitoring.performance import Performance, QuietScores, performance
+from fraudfl.monitoring.scores import Scored, ScoringConfig
 
 
 @dataclass(frozen=True)
@@ -59,56 +51,27 @@ class WindowReport:
         }
 
 
-def report_window(window: Window, baseline: Baseline, config: PerformanceConfig) -> WindowReport:
+def report_window(window: Window, baseline: Baseline, config: ScoringConfig) -> WindowReport:
     """Report what can be known when a window ends: drift of features and score, and the alert rate.
 
     Raises:
         DataError: if the window counts over other bins than the reference.
     """
-    drifts = baseline.compare(window)
-    score = next((drift for drift in drifts if drift.name == SCORE), None)
-    alerts = None
-    if window.scores is not None:
-        alerts = alert_rate(
-            window.scores,
-            window.score_bins,
-            config,
-            inflation=score.inflation if score else 1.0,
-            noise_variance=window.score_noise_variance,
-        )
     names = tuple(quiet.name for quiet in baseline.windows)
-    return WindowReport(window.name, names, window.rows, drifts, alerts)
+    report = WindowReport(window.name, names, window.rows, baseline.compare(window))
+    inflation = report.score_drift.inflation if report.score_drift else 1.0
+    return replace(report, alert_rate=alert_rate(window, config, inflation))
 
 
-def with_labels(
-    report: WindowReport, scored: Scored, quiet: tuple[Scored, ...], config: PerformanceConfig
-) -> WindowReport:
+def with_labels(report: WindowReport, scored: Scored, quiet: QuietScores) -> WindowReport:
     """Add what labels tell, once they are known.
 
     Args:
         report: The window's report so far.
         scored: The same window's scores with labels.
-        quiet: The same of windows in which the model was found good enough; their sum is what figures are compared
-            with. May be empty.
-        config: Threshold, budget, draws.
+        quiet: The same of windows in which the model was found good enough, and which did not train it.
 
     Raises:
         DataError: if histograms follow different bins.
     """
-    if any(other.histogram.bins != scored.histogram.bins for other in quiet):
-        raise DataError(
-            f"monitoring: window {report.window!r} was scored over other bins than its reference; expected one plan "
-            "for both. Start a new reference."
-        )
-    inflation = performance_inflation(quiet, config)
-    figures = performance(scored, config, reference=_sum(quiet), inflation=inflation)
-    return replace(report, performance=figures, calibration=calibration(scored, config, inflation=inflation))
-
-
-def _sum(quiet: tuple[Scored, ...]) -> Scored | None:
-    if not quiet:
-        return None
-    total = quiet[0].histogram
-    for other in quiet[1:]:
-        total = total + other.histogram
-    return Scored(total, sum(scored.noise_variance for scored in quiet))
+    return replace(report, performance=performance(scored, quiet), calibration=calibration(scored, quiet.config))

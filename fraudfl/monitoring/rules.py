@@ -7,7 +7,7 @@
     auprc, auroc, balanced_accuracy, recall_at_budget       the figure                      the end nearer to quiet
     auprc_drop, ... _drop how far the figure is below the reference's                       the low end
     ece, brier            calibration error                                                 -
-    observed_to_expected  frauds seen per fraud that the scores promised                    the end nearer to quiet
+    calibration_shift     frauds seen per fraud that scores promised, against quiet windows the end nearer to quiet
     alerts_of_budget      alerts in budgets                                                 the end nearer to quiet
 
 A change is no chance where its p-value, adjusted for all features, is at most the rule's `significance`.
@@ -24,8 +24,8 @@ from pydantic import Field, model_validator
 from fraudfl.frozen import Frozen, Name
 from fraudfl.metrics.figures import FIGURES
 from fraudfl.monitoring.drift import Drift
-from fraudfl.monitoring.performance import Estimate
 from fraudfl.monitoring.report import WindowReport
+from fraudfl.monitoring.scores import Estimate
 
 Severity = Literal["info", "warning", "critical"]
 Action = Literal["none", "retrain", "rollback"]
@@ -33,7 +33,7 @@ Action = Literal["none", "retrain", "rollback"]
 MEASURES = (
     "psi_max", "psi_score", "drifted_features",
     *FIGURES, *(f"{name}_drop" for name in FIGURES),
-    "ece", "brier", "observed_to_expected", "alerts_of_budget",
+    "ece", "brier", "calibration_shift", "alerts_of_budget",
 )  # fmt: skip
 
 
@@ -138,12 +138,15 @@ def measure(rule: AlertRule, report: WindowReport) -> Measured | None:
     name = rule.measure
     if name in ("psi_max", "psi_score", "drifted_features"):
         return _of_drift(rule, report)
-    if name in ("ece", "brier", "observed_to_expected"):
+    if name in ("ece", "brier"):
         return _of_calibration(name, report)
     if name == "alerts_of_budget":
         return None if report.alert_rate is None else _with_interval(report.alert_rate.of_budget)
     if report.performance is None:
         return None
+    if name == "calibration_shift":
+        shift = report.performance.calibration_shift
+        return None if shift is None else _with_interval(shift)
     figures = report.performance.drops if name.endswith("_drop") else report.performance.figures
     estimate = figures.get(name.removesuffix("_drop"))
     return None if estimate is None else _with_interval(estimate)
@@ -193,8 +196,6 @@ def _psi(drifts: Sequence[Drift], significance: float) -> Measured:
 def _of_calibration(name: str, report: WindowReport) -> Measured | None:
     if report.calibration is None:
         return None
-    if name == "observed_to_expected":
-        return _with_interval(report.calibration.observed_to_expected)
     value = report.calibration.ece if name == "ece" else report.calibration.brier
     return Measured(value, value, value, "")
 

@@ -71,8 +71,8 @@ REFUSALS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "local steps",
         DISTRIBUTED,
         {"privacy": {"steps_per_round": 4}},
-        "steps_per_round is 4: several local steps between two releases have no proof when banks share the noise, since "
-        "each bank would walk on with too little of it. Set `steps_per_round: 1`, or use mode `local`",
+        "steps_per_round is 4: several local steps between two releases have no proof when banks share the noise, "
+        "since each bank would walk on with too little of it. Set `steps_per_round: 1`, or use mode `local`",
     ),
     (
         "expected units",
@@ -106,8 +106,8 @@ REFUSALS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "strategy of sums",
         DISTRIBUTED,
         {"strategy": {"name": "fedavg"}},
-        "strategy 'fedavg' does not go with privacy mode 'distributed'; `dpsgd` and `dpadam` take one step on the sum of "
-        "mode `distributed`, and nothing else does",
+        "strategy 'fedavg' does not go with privacy mode 'distributed'; `dpsgd` and `dpadam` take one step on the sum "
+        "of mode `distributed`, and nothing else does",
     ),
     (
         "sums of nothing",

@@ -117,7 +117,9 @@ def test_encoder_evaluation_and_training_share_one_epsilon_and_leave_none_of_it(
     shares = {"encoder_share": 0.1, "evaluation_share": 0.2, "spare_attempts": spare}
     plan = plan_of(**{**PRIVATE, "privacy": {**PRIVATE["privacy"], **shares}})
     sketch, evaluate, train = (plan.mechanism(kind) for kind in ("sketch", "evaluate", "train"))
-    assert sketch is not None and evaluate is not None and train is not None
+    assert sketch is not None
+    assert evaluate is not None
+    assert train is not None
     # dp-accounting by itself: all that one bank is charged for when every spare attempt is used.
     again = 2 if spare else 1
     assert composed([sketch] * again) == pytest.approx(0.4, rel=1e-3)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from dp_accounting import NeighboringRelation
 from dp_accounting.pld import PLDAccountant
-from memory_fleet import DISTRIBUTED, INSTANCE, PRIVATE, SECURE, Consortium, Happening, set_policy
+from memory_fleet import DISTRIBUTED, INSTANCE, PRIVATE, SECURE, Consortium, Happening, KilledError, set_policy
 from numpy.typing import NDArray
 from scipy import stats
 from sealed_runs import Meant, begin, charged, go_on, openings, overhear
@@ -260,7 +260,8 @@ def test_in_mode_local_under_secure_aggregation_each_bank_adds_its_noise_in_full
     expected = start + meant.summed("train", 1, 1, "update", BANKS) / 6
     np.testing.assert_allclose(phase.state.model, expected, rtol=0, atol=2**-20 + 1e-6)
     mechanism = one.plan.mechanism("sketch")
-    assert mechanism is not None and mechanism.parties == 1
+    assert mechanism is not None
+    assert mechanism.parties == 1
     told = meant.of("sketch", 0, 1, "sketch")
     noise = np.array([told[bank] - counted(one, bank, "sketch") for bank in BANKS])
     assert noise.std() == pytest.approx(mechanism.noise_multiplier * mechanism.norm, rel=0.03)
@@ -291,6 +292,27 @@ def test_a_dropped_round_of_one_exchange_is_charged_anew_and_spare_attempts_pay(
         assert rounds == [(1, 1), (1, 2), (2, 1)]
     assert 3.9 < spent(one, "bank-01", 0.9e-6) <= 4.0 * (1 + 1e-6)
     assert openings(one, "reveal") == openings(one, "confirm") == {}
+
+
+def test_a_coordinator_killed_within_a_second_attempt_asks_the_same_cohort_again_and_nothing_is_charged_twice(
+    consortium: Make,
+) -> None:
+    one = begin(consortium(**with_privacy({**ONE_EXCHANGE, "rounds": 2}, spare_attempts=1)))
+    losing, dead = lost_in_round_1("bank-06"), []
+
+    def happening(bank: str, request: Request, work: Callable[[], Reply]) -> Any:
+        reply = losing(bank, request, work)
+        if (bank, request.kind, request.attempt) == ("bank-03", "train", 2) and not dead:
+            dead.append(True)
+            raise KilledError
+        return reply
+
+    one.happening = happening
+    with pytest.raises(KilledError):
+        go_on(one)
+    phase = go_on(one)
+    assert [figures["banks"] for figures in phase.state.history] == [5, 6]
+    assert {bank: len(charged(one, bank)) for bank in BANKS} == dict.fromkeys(BANKS[:5], 3) | {"bank-06": 2}
 
 
 def test_without_spare_attempts_the_banks_that_paid_twice_stop_before_their_epsilon_is_passed(

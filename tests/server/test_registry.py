@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -12,7 +13,10 @@ from mlflow.tracking import MlflowClient
 
 from fraudfl.folder import BankFolder
 from fraudfl.models.bundle import Bundle
+from fraudfl.trust.bundle_signature import SIGNATURE_FILE, BundleSignature
+from fraudfl.trust.keys import load_key, read_signed
 from pipelines.phase import run_phase
+from server.pki import Pki
 from server.registry import MlflowRegistry
 
 
@@ -58,6 +62,28 @@ def test_the_registered_bundle_scores_as_the_one_that_was_trained_bit_for_bit(
     assert np.isfinite(scores[0]).all()
     kept = BankFolder(place / "banks" / "bank-01").scores("0123456789abcdef", "federated-test")
     assert set(kept.tolist()) <= set(scores[0].tolist())
+
+
+def test_the_registered_bundle_is_the_challenger_and_signed_where_the_operators_key_is_at_hand(
+    place: Path, client: MlflowClient
+) -> None:
+    pki = Pki(place / "coordinator" / "pki")
+    (version,) = client.search_model_versions("name = 'tiny'")
+    assert client.get_registered_model("tiny").aliases == {"challenger": version.version}
+    artifacts = Path(urlparse(client.get_model_version_download_uri("tiny", version.version)).path)
+    assert not (artifacts / SIGNATURE_FILE).exists()
+    one = Consortium(place / "banks", tiny_config(banks=2), place / "coordinator")
+    registry = MlflowRegistry(
+        f"sqlite:///{place / 'mlflow.db'}",
+        place / "mlartifacts",
+        one.plan,
+        one.place,
+        operator=load_key(pki.operator_key),
+    )
+    outcome = json.loads((artifacts.parent / "outcome.json").read_text())
+    assert registry.register(outcome, str(place / "coordinator" / "bundle")) == int(version.version)
+    assert Bundle.load(artifacts, signed_by=pki.operator).metadata == Bundle.load(artifacts).metadata
+    assert read_signed(artifacts / SIGNATURE_FILE, BundleSignature).number == int(version.version)
 
 
 def test_a_resumed_phase_goes_on_with_its_own_run_and_a_failed_one_is_marked(place: Path, client: MlflowClient) -> None:

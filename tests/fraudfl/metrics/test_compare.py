@@ -67,7 +67,7 @@ def test_a_paired_interval_is_as_wide_as_differences_over_fresh_samples_vary(agr
 def test_sums_give_the_interval_of_models_that_err_apart():
     fresh = [true_difference(*two_models(seed)) for seed in range(100, 300)]
     labels, worse, better = two_models(3)
-    found = histogram_difference(*histograms(labels, worse, better), SETTINGS)
+    found = histogram_difference(*histograms(labels, worse, better), SETTINGS, inflation=1)
     assert found.source == "histograms"
     assert found.value == pytest.approx(true_difference(labels, worse, better), abs=0.005)
     assert width(found) == pytest.approx(normal_width(fresh), rel=0.25)
@@ -76,7 +76,7 @@ def test_sums_give_the_interval_of_models_that_err_apart():
 def test_sums_never_say_more_than_rows_about_models_that_err_together():
     labels, worse, better = two_models(4, agreement=0.8)
     by_rows = paired_difference(worse, better, labels, None, SETTINGS)
-    by_sums = histogram_difference(*histograms(labels, worse, better), SETTINGS)
+    by_sums = histogram_difference(*histograms(labels, worse, better), SETTINGS, inflation=1)
     assert width(by_sums) > 1.3 * width(by_rows)
     assert by_sums.interval[0] < by_rows.interval[0]
 
@@ -93,9 +93,9 @@ def test_noise_in_the_counts_widens_the_interval_as_it_widens_the_differences():
         return better - worse
 
     released = [noisy(one) for one in histograms(*two_models(5))]
-    found = histogram_difference(*released, SETTINGS, noise=noise)
+    found = histogram_difference(*released, SETTINGS, inflation=1, noise=noise)
     assert width(found) == pytest.approx(normal_width([difference(seed) for seed in range(100, 300)]), rel=0.3)
-    assert width(found) > 1.1 * width(histogram_difference(*histograms(*two_models(5)), SETTINGS))
+    assert width(found) > 1.1 * width(histogram_difference(*histograms(*two_models(5)), SETTINGS, inflation=1))
 
 
 def test_a_design_effect_of_four_doubles_the_interval():
@@ -124,9 +124,9 @@ def test_what_is_not_defined_or_not_on_the_same_rows_is_refused():
         paired_difference(worse[:0], better[:0], labels[:0], None, SETTINGS)
     (first,), (second,) = histograms(labels, worse), histograms(labels[1:], better[1:])
     with pytest.raises(DataError, match="250 frauds and 3750 others, the challenger 249 and 3750"):
-        histogram_difference(first, second, SETTINGS)
+        histogram_difference(first, second, SETTINGS, inflation=1)
     with pytest.raises(DataError, match="different bins"):
-        histogram_difference(first, ScoreHistogram.empty(ScoreBins()), SETTINGS)
+        histogram_difference(first, ScoreHistogram.empty(ScoreBins()), SETTINGS, inflation=1)
     with pytest.raises(DataError, match="expected at least 0 and at least 1"):
         histogram_difference(first, first, SETTINGS, inflation=0.5)
 

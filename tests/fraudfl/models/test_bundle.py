@@ -12,10 +12,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from fraudfl.config import ModelConfig
-from fraudfl.errors import BundleError
+from fraudfl.errors import BundleError, TrustError
 from fraudfl.features.encoder import fit_encoder
 from fraudfl.features.sketch import EncoderSpec, sketch_table
-from fraudfl.models.bundle import Bundle
+from fraudfl.models.bundle import Bundle, checked_digest
+from fraudfl.trust.bundle_signature import find_signature, sign_bundle
+from fraudfl.trust.keys import new_key, public_text
 
 CARD = "# Demo\n\nGrüezi.\n"
 FILES = ("bundle.json", "encoder.json", "weights.safetensors", "MODEL_CARD.md")
@@ -172,3 +174,22 @@ def test_a_bundle_that_names_files_outside_its_folder_reads_none(bundle, tmp_pat
     (tmp_path / "model" / "bundle.json").write_text(json.dumps(facts))
     with pytest.raises(BundleError, match="names the files"):
         Bundle.load(tmp_path / "model")
+
+
+def test_a_bundle_of_which_a_signature_is_demanded_is_loaded_only_with_it(bundle, tmp_path):
+    key = new_key()
+    digest = bundle.save(tmp_path)
+    assert checked_digest(tmp_path) == digest
+    with pytest.raises(TrustError, match="nobody vouches for this bundle"):
+        Bundle.load(tmp_path, signed_by=public_text(key))
+    sign_bundle(tmp_path, key, consortium="demo", number=1, digest=digest, plan_hash="ab" * 32)
+    assert Bundle.load(tmp_path, signed_by=public_text(key)).thresholds == bundle.thresholds
+    with pytest.raises(TrustError, match="another key"):
+        Bundle.load(tmp_path, signed_by=public_text(new_key()))
+
+
+def test_a_bundle_that_is_saved_over_a_signed_one_is_not_signed(bundle, tmp_path):
+    key = new_key()
+    sign_bundle(tmp_path, key, consortium="demo", number=1, digest=bundle.save(tmp_path), plan_hash="ab" * 32)
+    digest = replace(bundle, metadata={}).save(tmp_path)
+    assert find_signature(tmp_path, digest) is None

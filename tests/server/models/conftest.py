@@ -27,7 +27,8 @@ from server.registry import MlflowRegistry
 from server.versions import Lineage
 from server.workspace import Workspace
 
-CONFIG = tiny_config(banks=2)
+CONFIG = tiny_config({"rounds": 12, "training": {"batch_size": 128, "learning_rate": 0.01}, "baselines": []}, banks=2)
+"""Enough training for differences that a few thousand transactions can show."""
 
 
 def register(workspace: Workspace, phase: str, bundle: Bundle, start: Lineage | None = None) -> int:

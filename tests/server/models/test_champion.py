@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,10 +14,8 @@ from fraudfl.data.split import split_rows
 from fraudfl.errors import BundleError, ConfigError, DataError, TrustError
 from fraudfl.folder import BankFolder, bank_paths
 from fraudfl.models.bundle import Bundle
-from fraudfl.trust.keys import new_key, private_pem, write_secret
 from server.champion import Bar, Champion, Word
 from server.decision_log import DECISIONS_FILE
-from server.pki import Pki
 from server.workspace import Workspace
 
 WORD = Word(by="Ada Example", reason="agreed by the committee")
@@ -77,9 +74,8 @@ def test_a_challenger_of_which_too_little_is_known_is_refused_but_may_be_no_wors
 ) -> None:
     champion.promote(2, WORD)
     trained = champion.models.start_from(2)
-    rng = np.random.default_rng(1)
-    object.__setattr__(trained, "weights", trained.weights + rng.normal(0, 0.01, trained.weights.shape).astype("f4"))
-    near = offer("near", trained)
+    jitter = np.random.default_rng(1).normal(0, 0.002, trained.weights.shape).astype(np.float32)
+    near = offer("near", replace(trained, weights=trained.weights + jitter))
     verdict = champion.promote(near, WORD)
     assert verdict.decision is None
     assert verdict.reason.startswith("too little is known to call the challenger better: ")
@@ -194,46 +190,14 @@ def test_an_alias_that_was_moved_by_hand_goes_back_to_what_was_decided(
     assert reigning(champion) == (2, None)
 
 
-def test_the_log_is_signed_line_by_line_and_each_line_names_the_one_before(
-    champion: Champion, workspace: Workspace
-) -> None:
+def test_an_altered_log_stops_every_change(champion: Champion, workspace: Workspace) -> None:
     champion.promote(1, WORD)
-    champion.promote(2, WORD)
-    first, second = (workspace.coordinator / DECISIONS_FILE).read_bytes().splitlines()
-    assert json.loads(first)["previous"] == "0" * 64
-    assert json.loads(second)["previous"] == hashlib.sha256(first).hexdigest()
-    assert json.loads(second)["operator"] == Pki(workspace.coordinator / "pki").operator
-
-
-@pytest.mark.parametrize(
-    ("spoil", "complaint"),
-    [
-        (lambda lines: [lines[0].replace(b"Ada", b"Eve"), *lines[1:]], "line 1: the promotion's signature is not by"),
-        (lambda lines: lines[1:], "line 1: does not follow the line before"),
-        (lambda lines: [*lines, lines[1]], "line 4: does not follow the line before"),
-        (lambda lines: [lines[0], lines[2]], "line 2: does not follow the line before"),
-    ],
-)
-def test_an_altered_log_is_named_by_line_and_no_alias_moves(
-    champion: Champion,
-    workspace: Workspace,
-    spoil: Callable[[list[bytes]], list[bytes]],
-    complaint: str,
-) -> None:
-    for number in (1, 2, 3):
-        champion.promote(number, WORD, Bar(force=True))
     log = workspace.coordinator / DECISIONS_FILE
-    log.write_bytes(b"".join(line + b"\n" for line in spoil(log.read_bytes().splitlines())))
-    with pytest.raises(TrustError, match=complaint):
-        Champion(workspace).rollback(WORD)
-    assert reigning(champion) == (3, 2)
-
-
-def test_decisions_by_another_operators_key_do_not_count(champion: Champion, workspace: Workspace) -> None:
-    key = workspace.coordinator / "pki" / "operator.key"
-    write_secret(key, private_pem(new_key()), replace=True)
-    with pytest.raises(TrustError, match="line 1: is another operator's"):
-        champion.promote(1, WORD)
+    log.write_bytes(log.read_bytes().replace(b"Ada", b"Eve"))
+    champion.models.point("champion", 3)
+    with pytest.raises(TrustError, match="line 1: the promotion's signature is not by"):
+        Champion(workspace).promote(2, WORD)
+    assert reigning(champion) == (3, None)
 
 
 def test_a_bundle_that_is_exchanged_in_mlflow_after_the_decision_is_found(
@@ -242,7 +206,7 @@ def test_a_bundle_that_is_exchanged_in_mlflow_after_the_decision_is_found(
     champion.promote(1, WORD)
     client = MlflowClient(f"sqlite:///{workspace.path / 'mlflow.db'}")
     client.set_model_version_tag("tiny", "1", "bundle_digest", champion.models.get(2).digest)
-    with pytest.raises(TrustError, match="version 1 has bundle .* the operator decided on"):
+    with pytest.raises(TrustError, match=r"version 1 has bundle .* the operator decided on"):
         champion.version("champion")
 
 

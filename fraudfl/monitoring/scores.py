@@ -1,0 +1,86 @@
+"""Scores with labels that have become known: a summed histogram, and such as might have been counted in its place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import stats
+
+from fraudfl.config import Frozen
+from fraudfl.metrics.histogram import ScoreHistogram
+from fraudfl.monitoring.coarse import Counts
+from fraudfl.privacy.denoise import plausible_counts
+
+
+class ScoringConfig(Frozen):
+    """What is computed of a window's scores.
+
+    Attributes:
+        threshold: Logit at or above which a transaction is an alert.
+        budget: Alert budget, a share of all transactions.
+        replicates: Draws behind each interval.
+        level: Coverage of intervals.
+        calibration_groups: Groups of the reliability table, each with about as many expected frauds.
+        seed: Seed of the draws.
+    """
+
+    threshold: float = 0.0
+    budget: float = Field(default=0.005, gt=0, lt=1)
+    replicates: int = Field(default=200, ge=20, le=10_000)
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+    calibration_groups: int = Field(default=10, ge=2, le=50)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A window's scores with the labels that have become known since.
+
+    Attributes:
+        histogram: The sum over banks; where it carries noise, what `plausible_counts` made of each class.
+        noise_variance: Variance of the Gaussian noise that was in each count; 0 where there was none.
+    """
+
+    histogram: ScoreHistogram
+    noise_variance: float = 0.0
+
+    def draws(self, config: ScoringConfig) -> Iterator[ScoreHistogram]:
+        """Histograms as they might have been: Poisson counts around those found, and noise of the known variance."""
+        rng = np.random.default_rng(config.seed)
+        for _ in range(config.replicates):
+            frauds, others = (self._drawn(rng, part) for part in (self.histogram.positive, self.histogram.negative))
+            yield ScoreHistogram(self.histogram.bins, frauds, others)
+
+    def _drawn(self, rng: np.random.Generator, counts: Counts) -> NDArray[np.int64]:
+        again = rng.poisson(counts)
+        if self.noise_variance:
+            return plausible_counts(again + rng.normal(0.0, math.sqrt(self.noise_variance), counts.size))
+        return again.astype(np.int64)
+
+
+def normal_quantile(level: float) -> float:
+    """Half the width of a two-sided interval, in standard deviations."""
+    return float(stats.norm.ppf((1 + level) / 2))
+
+
+def percentile_estimate(value: float, drawn: Sequence[float], level: float, widening: float = 1.0) -> Estimate:
+    """An interval between percentiles of draws, widened about the value; the value lies in it."""
+    if not drawn:
+        return Estimate(value, value, value)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    below, above = max(0.0, value - float(low)), max(0.0, float(high) - value)
+    return Estimate(value, value - widening * below, value + widening * above)
