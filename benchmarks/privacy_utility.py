@@ -40,7 +40,7 @@ ACCOUNTS: dict[str, Any] = {"unit": "account", "account_rows": 64}
 ROWS_PER_ACCOUNT = 120
 # A generated consortium that takes seconds.
 QUICK: dict[str, Any] = {
-    "data": {"source": "generated", "generator": {"banks": 10, "transactions": 30_000, "days": 120}},
+    "data": {"source": "generated", "generator": {"banks": 10, "transactions": 20_000, "days": 120}},
     "banks": {"by": "natural"},
     "split": {"by": "time", "origin": "2025-01-01", "train_days": [20, 89], "test_days": [97, 119]},
 }
@@ -117,10 +117,14 @@ def jobs(seed: int, workspace: Path, quick: bool) -> list[Job]:
 
 def _by_account(facts: dict[str, Any]) -> None:
     """Estimate accounts in place of transactions, and step as far as before for the same sum of clipped gradients."""
-    facts["phases"][0]["privacy"]["expected_units"] //= ROWS_PER_ACCOUNT
-    facts["phases"][0]["strategy"]["server_learning_rate"] /= ROWS_PER_ACCOUNT
+    phase = facts["phases"][0]
+    phase["privacy"]["expected_units"] //= ROWS_PER_ACCOUNT
+    distributed = phase["privacy"]["mode"] == "distributed"
+    stepping, rate = (
+        (phase["strategy"], "server_learning_rate") if distributed else (facts["training"], "learning_rate")
+    )
+    stepping[rate] /= ROWS_PER_ACCOUNT
     facts["training"]["weight_decay"] *= ROWS_PER_ACCOUNT
-    facts["training"]["learning_rate"] = facts["training"].get("learning_rate", 1.0) / ROWS_PER_ACCOUNT
 
 
 def _stretch(facts: dict[str, Any], rounds: int) -> None:

@@ -12,6 +12,7 @@ from fraudfl.config_privacy import PrivacyConfig as PrivacyConfig
 from fraudfl.config_privacy import SecureAggregationConfig as SecureAggregationConfig
 from fraudfl.frozen import Frozen as Frozen
 from fraudfl.frozen import Name as Name
+from fraudfl.gates.config import Gates
 
 Days = tuple[int, int]
 
@@ -339,6 +340,7 @@ class PhaseConfig(Frozen):
         secure_aggregation: How banks add up what they release; without it the coordinator sees each bank's.
         cohort: Banks asked in one round under secure aggregation, drawn from those available; None asks all.
         score_bins: Bins of a score histogram.
+        gates: Conditions on the phase's figures; the consortium goes on only when they are met.
     """
 
     name: Name
@@ -360,6 +362,7 @@ class PhaseConfig(Frozen):
     secure_aggregation: SecureAggregationConfig | None = None
     cohort: int | None = Field(default=None, ge=2)
     score_bins: int = Field(default=1024, ge=16, le=65_536)
+    gates: Gates = ()
 
     @model_validator(mode="after")
     def _private_phases_weigh_by_constants(self) -> Self:
@@ -382,6 +385,16 @@ class PhaseConfig(Frozen):
                 f"strategy {self.strategy.name!r} does not go with privacy mode {self.privacy.mode!r}; `dpsgd` and "
                 "`dpadam` take one step on the sum of mode `distributed`, and nothing else does"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _gates_can_be_judged(self) -> Self:
+        for gate in self.gates:
+            missing = sorted(set(gate.baselines) - set(self.baselines))
+            if missing:
+                raise ValueError(
+                    f"gate {gate.name!r} compares with {missing[0]!r}, which is not in `baselines`; add it there"
+                )
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from fraudfl.metrics.bootstrap import Bootstrap, difference_interval, figure_intervals
 from fraudfl.metrics.exact import auprc, figures
+from fraudfl.metrics.figures import FigureName
+from fraudfl.metrics.gain import Judged, fairness, gain_intervals
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.plan import Plan
 from fraudfl.protocols import PooledData, Scored
@@ -43,13 +45,17 @@ def compare(plan: Plan, pooled: PooledData, baselines: tuple[str, ...]) -> dict[
     contenders = {"federated": federated} | _baselines(pooled, baselines)
     judged = {name: _judge(plan, contender) for name, contender in contenders.items()}
     trees = {name: judged[f"xgboost {name}"][0] for name in ("alone", "pooled") if f"xgboost {name}" in judged}
+    even = _evenness(plan, federated.test)
     return {
         "source": "exact",
         "federated": judged["federated"][0],
         "alone": judged["alone"][0] if "alone" in judged else None,
         "pooled": judged["pooled"][0] if "pooled" in judged else None,
         "xgboost": trees or None,
-        "intervals": {name: intervals for name, (_, intervals) in judged.items()},
+        "fairness": {name: found[0] for name, found in even.items()},
+        "intervals": {name: intervals for name, (_, intervals) in judged.items()}
+        | _gains(plan, contenders)
+        | {"fairness": {name: list(found[1]) if found[1] else None for name, found in even.items()}},
         "per_bank": _per_bank(plan, federated.test, contenders["alone"].test) if "alone" in contenders else None,
     }
 
@@ -80,6 +86,30 @@ def _judge(plan: Plan, contender: Contender) -> tuple[dict[str, float | None], d
     ]
     row = ranked.to_dict() | {"balanced_accuracy": decided.balanced_accuracy, "auprc_bank_mean": _bank_mean(test)}
     return row, {name: list(interval) if interval else None for name, interval in intervals.items()}
+
+
+def _gains(plan: Plan, contenders: Mapping[str, Contender]) -> dict[str, dict[str, list[float] | None]]:
+    """Intervals of federated less each way to train alone, drawn in pairs."""
+    settings = Bootstrap(replicates=REPLICATES, budget=plan.alert_budget, threshold=0.0)
+    federated = _judged(plan, contenders["federated"])
+    gains = {}
+    for name, key in (("alone", "gain_over_alone"), ("xgboost alone", "gain_over_xgboost")):
+        if name in contenders:
+            found = gain_intervals(federated, _judged(plan, contenders[name]), settings)
+            gains[key] = {str(figure): list(interval) if interval else None for figure, interval in found.items()}
+    return gains
+
+
+def _judged(plan: Plan, contender: Contender) -> Judged:
+    return Judged(contender.test, _thresholds(plan, contender))
+
+
+def _evenness(plan: Plan, test: Scored) -> dict[str, tuple[float, Any]]:
+    """How evenly banks share in the model, by figure."""
+    settings = Bootstrap(replicates=BANK_REPLICATES, budget=plan.alert_budget)
+    names: tuple[FigureName, ...] = ("auprc", "recall_at_budget")
+    found = {name: fairness(test, name, settings) for name in names}
+    return {name: ratio for name, ratio in found.items() if ratio is not None}
 
 
 def _thresholds(plan: Plan, contender: Contender) -> Mapping[str, float]:

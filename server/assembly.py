@@ -12,6 +12,7 @@ from fraudfl.errors import FraudflError
 from fraudfl.plan import Plan
 from fraudfl.protocols import Fleet
 from fraudfl.trust.keys import load_key
+from pipelines.gates import gated
 from pipelines.phase import outcome_so_far, run_phase
 from pipelines.world import Phase, State, Terms, World
 from server.aggregation import aggregator_of
@@ -87,7 +88,10 @@ class PhaseRun:
             self._folder.set_result(self._with_spend(outcome_so_far(phase)))
             registry.fail()
             raise
-        self._folder.set_result(self._with_spend(outcome))
+        judged = gated(self._with_spend(outcome), self._settings.gates)
+        self._folder.set_result(judged)
+        for gate in judged["gates"]:
+            self._events.event("gate", gate=gate["name"], outcome=gate["outcome"], reason=gate["reason"])
         self._events.event("completed", version=outcome["model_version"])
 
     def _notary(self, keys: Pki) -> Receipts | None:

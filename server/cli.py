@@ -18,6 +18,7 @@ from fraudfl.data.dataset import contract_of
 from fraudfl.folder import write_whole
 from fraudfl.plan import Plan, make_plan
 from server.audit_cli import audit
+from server.gates_cli import EXIT_GATED, gates_app
 from server.pki_cli import bank_app, pki_app
 from server.privacy_cli import privacy_app
 from server.report_cli import report_app
@@ -37,6 +38,7 @@ app.add_typer(banks_app, name="banks")
 app.add_typer(phase_app, name="phase")
 app.add_typer(pki_app, name="pki")
 app.add_typer(bank_app, name="bank")
+app.add_typer(gates_app, name="gates")
 app.add_typer(report_app, name="report")
 app.add_typer(privacy_app, name="privacy")
 privacy_app.command("audit")(audit)
@@ -80,6 +82,8 @@ def run(
         sys.stdout.write(json.dumps(summary) + "\n")
     elif not quiet:
         _out.print(f"summary: {folder.summary_file}", highlight=False, soft_wrap=True)
+    if any(phase["status"] in ("held", "gated") for phase in summary["phases"]):
+        raise typer.Exit(EXIT_GATED)
 
 
 @config_app.command("check")

@@ -12,7 +12,9 @@ from fraudfl.data.dataset import contract_of
 from fraudfl.errors import FraudflError
 from fraudfl.folder import write_bytes
 from fraudfl.plan import Plan, make_plan
+from pipelines.gates import STATUS
 from server.assembly import PhaseRun
+from server.decisions import outcome_of
 from server.flower_fleet import FlowerFleet, Presence
 from server.link import Link
 from server.summary import unfinished_outcome, write_summary
@@ -64,8 +66,9 @@ class Phases:
                 raise PhaseError(f"phase {self.running!r} is under way; stop it first, or wait")
             folder = self._folder(name)
             outcome = folder.result()
-            if outcome is not None and outcome["status"] == "completed":
-                raise PhaseError(f"phase {name!r} is completed")
+            if outcome is not None and outcome["status"] in STATUS.values():
+                raise PhaseError(f"phase {name!r} came to its end: {outcome['status']}")
+            self._refuse_gated(name)
             begun = (folder.path / "roster.json").exists()
             if begun != resume:
                 raise PhaseError(
@@ -78,6 +81,18 @@ class Phases:
             self._name = name
             self._thread = threading.Thread(target=self._run, args=(folder,), name=f"phase {name}", daemon=True)
             self._thread.start()
+
+    def _refuse_gated(self, name: str) -> None:
+        """A gate that stops one phase stops those after it."""
+        for earlier in self._names()[: self._names().index(name)]:
+            if self._folder(earlier).result() is None:
+                continue
+            outcome = outcome_of(self._workspace, earlier)
+            if outcome["status"] in ("held", "gated"):
+                raise PhaseError(
+                    f"phase {earlier!r} is {outcome['status']} by a gate; `fraudfl gates show` says why, and a hold is "
+                    "released by `fraudfl gates release`"
+                )
 
     def stop(self, seconds: float = 60.0) -> None:
         """End the phase under way at its last finished round; it can be resumed.
@@ -177,6 +192,9 @@ class Phases:
         config = self._workspace.config()
         settings = next(phase for phase in config.phases if phase.name == folder.path.name)
         outcome = folder.result() or unfinished_outcome(settings, folder, banks)
+        if status == "completed":
+            # What the gates made of it.
+            status = outcome["status"]
         folder.set_result(outcome | {"status": status})
         outcomes = [found for name in self._names() if (found := self._workspace.phase(name).result()) is not None]
         write_summary(config, self._workspace, outcomes)

@@ -10,12 +10,16 @@ from fraudfl.config import FraudflConfig, PhaseConfig
 from fraudfl.errors import RuntimeFailure
 from fraudfl.folder import BankFolder, write_bytes
 from fraudfl.plan import make_plan
+from pipelines.gates import STATUS
 from server.banks import create_banks
+from server.decisions import outcome_of
 from server.events import EventReader
 from server.runtime import SimulationRuntime
 from server.summary import unfinished_outcome, write_summary
 from server.workspace import PhaseFolder, Workspace
 
+JUDGED = frozenset(STATUS.values())
+"""Statuses of phases that came to their end."""
 LOOK_SECONDS = 0.1
 STATUS_SECONDS = 10.0
 
@@ -52,7 +56,7 @@ class Simulation:
         self._outcomes: list[dict[str, Any]] = []
 
     def run(self, *, resume: bool) -> dict[str, Any]:
-        """Run all phases that are not completed yet; stops at the first that does not complete.
+        """Run all phases that are not completed yet; stops at the first that does not complete, or that a gate stops.
 
         Raises:
             FraudflError: when something failed; the summary has been written then.
@@ -62,11 +66,13 @@ class Simulation:
         try:
             self._prepare()
             todo = [phase for phase in self._config.phases if not self._already(phase)]
-            if todo:
+            if todo and self._open():
                 self._view.tell("starting Flower's simulation runtime")
                 with SimulationRuntime(self._workspace.path / "runtime") as runtime:
                     for phase in todo:
                         self._one_phase(runtime, phase)
+                        if not self._open():
+                            break
         except BaseException as error:
             self._ended_by(error)
             raise
@@ -93,11 +99,15 @@ class Simulation:
 
     def _already(self, phase: PhaseConfig) -> bool:
         outcome = self._workspace.phase(phase.name).result()
-        if outcome is None or outcome["status"] != "completed":
+        if outcome is None or outcome["status"] not in JUDGED:
             return False
-        self._outcomes.append(outcome)
-        self._view.tell(f"phase {phase.name} was completed before")
+        self._outcomes.append(outcome_of(self._workspace, phase.name))
+        self._view.tell(f"phase {phase.name} came to its end before: {outcome['status']}")
         return True
+
+    def _open(self) -> bool:
+        """Whether no gate stops the consortium."""
+        return all(outcome["status"] == "completed" for outcome in self._outcomes)
 
     def _one_phase(self, runtime: SimulationRuntime, phase: PhaseConfig) -> None:
         folder = self._workspace.phase(phase.name)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from fraudfl.config import PhaseConfig
 
+_GATES = {"pass": "green", "hold": "yellow", "fail": "red"}
 # Most lines that a log gets from the rounds of one phase.
 _LINES = 50
 _FIGURES = {
@@ -187,6 +188,10 @@ def _closing_lines(outcome: dict[str, Any]) -> list[str]:
             f"{transfer['savings_vs_csv']:.1%} of CSV, {transfer['savings_vs_parquet']:.1%} of Parquet, worst bank "
             f"{transfer['worst_bank_savings_vs_csv']:.1%} of CSV"
         )
+    lines += [
+        f"gate [{_GATES[gate['outcome']]}]{gate['outcome']}[/] {gate['name']}: {gate['reason']}"
+        for gate in outcome["gates"]
+    ]
     if privacy["mode"] == "none":
         summed = ", but the coordinator saw sums over banks only" if privacy["secure_aggregation"] else ""
         lines.append(f"privacy: none promised in this phase{summed}")

@@ -26,7 +26,7 @@ class GateConfig(Frozen):
         bound: Which end of the 95 % interval must meet the threshold. By default the cautious one, `lower` for
             `at_least` and `upper` for `at_most`; the other end asks only that a miss is not shown; `point` asks the
             figure itself, whatever its error.
-        unsure: What to say when the cautious end misses the threshold and the other one meets it.
+        unsure: What to say when the cautious end misses the threshold and the other one meets it; `hold` by default.
         missing: What to say when the outcome does not hold the measure, or not the interval that is asked for.
     """
 
@@ -36,7 +36,7 @@ class GateConfig(Frozen):
     at_most: float | None = None
     more_than: float | None = None
     bound: Bound | None = None
-    unsure: Verdict = "hold"
+    unsure: Verdict | None = None
     missing: Literal["hold", "fail"] = "hold"
 
     @field_validator("measure")
@@ -72,7 +72,7 @@ class GateConfig(Frozen):
 
     @model_validator(mode="after")
     def _unsure_can_happen(self) -> Self:
-        if "unsure" in self.model_fields_set and self.deciding != self.cautious:
+        if self.unsure is not None and self.deciding != self.cautious:
             raise ValueError(
                 f"`unsure` has no meaning beside `bound: {self.bound}`, which is always sure; leave it out"
             )

@@ -10,9 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fraudfl.errors import DataError
-from fraudfl.metrics.bootstrap import Bootstrap, Clusters, Interval, Weights
-from fraudfl.metrics.bootstrap import _draws as draws
-from fraudfl.metrics.bootstrap import _percentiles as percentiles
+from fraudfl.metrics.bootstrap import Bootstrap, Clusters, Interval, Weights, draws, percentiles
 from fraudfl.metrics.figures import Labels, Logits, check_scores
 
 ALONE = "alone"

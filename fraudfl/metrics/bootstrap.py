@@ -124,9 +124,9 @@ def figure_intervals(
     ranking = Ranking(logits, labels)
     drawn = [
         ranking.figures(weights, threshold=settings.threshold, budget=settings.budget)
-        for weights in _draws(labels.size, clusters, settings)
+        for weights in draws(labels.size, clusters, settings)
     ]
-    return {name: _percentiles([getattr(figures, name) for figures in drawn], settings.level) for name in FIGURES}
+    return {name: percentiles([getattr(figures, name) for figures in drawn], settings.level) for name in FIGURES}
 
 
 def auprc_interval(logits: Logits, labels: Labels, clusters: Clusters | None, settings: Bootstrap) -> Interval | None:
@@ -155,16 +155,16 @@ def difference_interval(
     """
     first, second = (Ranking(scores, labels) for scores in logits)
     differences: list[float | None] = []
-    for weights in _draws(labels.size, clusters, settings):
+    for weights in draws(labels.size, clusters, settings):
         a, b = (
             getattr(ranking.figures(weights, threshold=settings.threshold, budget=settings.budget), figure)
             for ranking in (first, second)
         )
         differences.append(None if a is None or b is None else a - b)
-    return _percentiles(differences, settings.level)
+    return percentiles(differences, settings.level)
 
 
-def _draws(rows: int, clusters: Clusters | None, settings: Bootstrap) -> Iterator[Weights]:
+def draws(rows: int, clusters: Clusters | None, settings: Bootstrap) -> Iterator[Weights]:
     """Row weights of each replicate: as many clusters as there are, drawn with replacement."""
     if clusters is not None and clusters.shape != (rows,):
         raise DataError(f"found clusters of shape {clusters.shape} for {rows} rows; expected one per row")
@@ -176,7 +176,8 @@ def _draws(rows: int, clusters: Clusters | None, settings: Bootstrap) -> Iterato
         yield drawn if members is None else drawn[members]
 
 
-def _percentiles(values: list[float | None], level: float) -> Interval | None:
+def percentiles(values: list[float | None], level: float) -> Interval | None:
+    """The middle `level` of what replicates gave; None where none defined it."""
     defined = [value for value in values if value is not None]
     if not defined:
         return None

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraudfl.errors import DataError
-from fraudfl.metrics.bootstrap import Bootstrap, Interval, Ranking, Weights
-from fraudfl.metrics.bootstrap import _draws as draws
-from fraudfl.metrics.bootstrap import _percentiles as percentiles
+from fraudfl.metrics.bootstrap import Bootstrap, Interval, Ranking, Weights, draws, percentiles
 from fraudfl.metrics.figures import FIGURES, FigureName, Figures
 from fraudfl.protocols import Scored
 

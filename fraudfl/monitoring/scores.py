@@ -77,10 +77,22 @@ def normal_quantile(level: float) -> float:
     return float(stats.norm.ppf((1 + level) / 2))
 
 
-def percentile_estimate(value: float, drawn: Sequence[float], level: float, widening: float = 1.0) -> Estimate:
-    """An interval between percentiles of draws, widened about the value; the value lies in it."""
+def percentile_estimate(
+    value: float, drawn: Sequence[float], level: float, *, widening: float = 1.0, correction: float = 0.0
+) -> Estimate:
+    """An interval between percentiles of draws, about a value that lies in it.
+
+    Args:
+        value: The value.
+        drawn: What it is in draws.
+        level: Coverage.
+        widening: Factor on the interval's width to either side.
+        correction: What was already taken off the value for a bias that `drawn` still has. It is of first order only,
+            so the interval becomes longer by as much to either side.
+    """
     if not drawn:
         return Estimate(value, value, value)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    below, above = max(0.0, value - float(low)), max(0.0, float(high) - value)
+    centre = value if not correction else float(np.mean(drawn))
+    below, above = (max(0.0, side) + abs(correction) for side in (centre - float(low), float(high) - centre))
     return Estimate(value, value - widening * below, value + widening * above)

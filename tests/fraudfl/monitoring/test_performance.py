@@ -20,7 +20,8 @@ from fraudfl.monitoring.scores import Scored, ScoringConfig
 from fraudfl.privacy.denoise import plausible_counts
 
 BINS = ScoreBins()
-CONFIG = ScoringConfig(budget=0.02, replicates=60)
+FEW = ScoreBins(count=64)
+CONFIG = ScoringConfig(budget=0.02, replicates=40)
 SPEC = EncoderSpec(numeric=("amount",))
 
 
@@ -31,14 +32,14 @@ def draw(rng, rows=20_000, frauds=200, strength=4.0):
     return (rng.normal(-6, 1.5, rows) + strength * labels).astype(np.float32), labels
 
 
-def scored(rng, noise=0.0, **shape):
-    histogram = ScoreHistogram.from_logits(*draw(rng, **shape), BINS)
+def scored(rng, noise=0.0, bins=BINS, **shape):
+    histogram = ScoreHistogram.from_logits(*draw(rng, **shape), bins)
     if not noise:
         return Scored(histogram)
     parts = [
-        plausible_counts(part + rng.normal(0, noise, BINS.size)) for part in (histogram.positive, histogram.negative)
+        plausible_counts(part + rng.normal(0, noise, bins.size)) for part in (histogram.positive, histogram.negative)
     ]
-    return Scored(ScoreHistogram(BINS, *parts), noise**2)
+    return Scored(ScoreHistogram(bins, *parts), noise**2)
 
 
 def quiet_windows(rng, count=4, **shape):
@@ -60,18 +61,37 @@ def test_auprc_is_scikit_learns_and_lies_in_its_interval():
     assert found.calibration_shift is None
 
 
-@pytest.mark.parametrize("noise", [0.0, 1.0])
-def test_auprc_intervals_hold_the_truth_as_often_as_they_say(noise):
+@pytest.mark.parametrize(("noise", "bins", "shape"), [(0.0, BINS, {}), (3.0, FEW, {"rows": 200_000, "frauds": 2000})])
+def test_auprc_intervals_hold_the_truth_as_often_as_they_say(noise, bins, shape):
     rng = np.random.default_rng(1)
-    truth = performance(scored(rng, rows=2_000_000, frauds=20_000), QuietScores((), CONFIG)).figures["auprc"].value
-    found = [performance(scored(rng, noise), QuietScores((), CONFIG)).figures["auprc"] for _ in range(60)]
-    assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.85
-    assert np.mean([one.high - one.low for one in found]) < 0.35
+    none = QuietScores((), CONFIG)
+    truth = performance(scored(rng, bins=bins, rows=500_000, frauds=5000), none).figures["auprc"].value
+    found = [performance(scored(rng, noise, bins, **shape), none) for _ in range(40)]
+    auprc = [one.figures["auprc"] for one in found]
+    assert np.mean([one.low <= truth <= one.high for one in auprc]) >= 0.85
+    assert np.mean([one.high - one.low for one in auprc]) < 0.35
+    assert max(one.noise_per_fraud for one in found) < 0.02
+
+
+def test_noise_that_drowns_the_frauds_is_told_of():
+    rng = np.random.default_rng(12)
+    found = performance(scored(rng, 3.0, FEW), QuietScores((), CONFIG))
+    assert found.noise_per_fraud == pytest.approx(3 * np.sqrt(66) / found.frauds)
+    assert found.noise_per_fraud > 0.02
+
+
+def test_noise_alike_in_all_windows_is_no_drop():
+    rng = np.random.default_rng(11)
+    quiet = QuietScores(tuple(scored(rng, 3.0, FEW) for _ in range(4)), CONFIG)
+    found = [performance(scored(rng, 3.0, FEW), quiet).drops["auprc"] for _ in range(10)]
+    assert sum(one.low > 0 for one in found) <= 1
+    worse = performance(scored(rng, 3.0, FEW, strength=1.5), quiet).drops["auprc"]
+    assert worse.low > 0.05
 
 
 def test_a_model_as_good_as_ever_has_no_sure_drop():
     rng = np.random.default_rng(2)
-    found = [performance(scored(rng), quiet_windows(rng)) for _ in range(15)]
+    found = [performance(scored(rng), quiet_windows(rng)) for _ in range(10)]
     assert sum(one.drops["auprc"].low > 0 for one in found) <= 1
     assert sum(one.drops["recall_at_budget"].low > 0 for one in found) <= 1
     assert sum(not one.calibration_shift.low <= 1 <= one.calibration_shift.high for one in found) <= 2

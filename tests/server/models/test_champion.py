@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
@@ -69,19 +66,21 @@ def test_a_worse_challenger_is_refused_and_nothing_changes(champion: Champion) -
     assert champion.log.read() == before
 
 
-def test_a_challenger_of_which_too_little_is_known_is_refused_but_may_be_no_worse_by_a_margin(
-    champion: Champion, offer: Callable[[str, Bundle], int]
-) -> None:
-    champion.promote(2, WORD)
-    trained = champion.models.start_from(2)
-    jitter = np.random.default_rng(1).normal(0, 0.002, trained.weights.shape).astype(np.float32)
-    near = offer("near", replace(trained, weights=trained.weights + jitter))
-    verdict = champion.promote(near, WORD)
+def test_a_challenger_whose_interval_reaches_the_bar_is_refused_for_want_of_knowledge(champion: Champion) -> None:
+    champion.promote(1, WORD)
+    low, high = champion.contest.compare(champion.models.get(2), champion.models.get(1)).difference.interval
+    bar = Bar(at_least=(low + high) / 2)
+    verdict = champion.promote(2, WORD, bar)
     assert verdict.decision is None
     assert verdict.reason.startswith("too little is known to call the challenger better: ")
-    decision = champion.promote(near, WORD, Bar(at_least=-0.2)).decision
+    assert f"expected more than {bar.at_least:+g}" in verdict.reason
+
+
+def test_a_bar_below_zero_lets_a_challenger_be_worse_by_that_much_and_the_decision_says_so(champion: Champion) -> None:
+    champion.promote(2, WORD)
+    decision = champion.promote(3, WORD, Bar(at_least=-0.9)).decision
     assert decision is not None
-    assert (decision.at_least, decision.forced) == (-0.2, False)
+    assert (decision.at_least, decision.forced) == (-0.9, False)
 
 
 def test_force_promotes_what_the_gate_refuses_and_the_decision_says_so(champion: Champion) -> None:
