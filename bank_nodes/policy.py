@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -171,6 +172,17 @@ def read_policy(folder: Path) -> Policy:
         return Policy()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error}). Correct the folder's permissions.") from error
+    try:
+        stamp = path.stat()
+    except OSError:
+        # A link to nowhere, say: reading it tells what is wrong.
+        return load_yaml(path, Policy)
+    return _load(path, stamp.st_ino, stamp.st_size, stamp.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _load(path: Path, *_stamp: int) -> Policy:
+    """Read anew when the file is another one: each request asks several times."""
     return load_yaml(path, Policy)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -152,7 +153,7 @@ class Gate:
             self._take(request.payloads["plan"], request.plan_hash)
         if not path.exists():
             raise ReleaseRefused(f"plan {request.plan_hash[:12]} was never offered here; join it first")
-        plan = Plan.from_json(path.read_bytes())
+        plan = _read_plan(path.read_bytes())
         if plan.hash != request.plan_hash:
             raise ReleaseRefused(f"the kept plan {request.plan_hash[:12]} was changed; its hash is {plan.hash[:12]}")
         if request.kind not in plan.releases:
@@ -284,6 +285,12 @@ class Gate:
             # A coordinator that waits asks again every few seconds; one entry says it.
             if not last or (last[-1].event, last[-1].key, last[-1].note) != ("refused", request.key, said):
                 self._ledger.refuse(_release(request, None), said)
+
+
+@lru_cache(maxsize=64)
+def _read_plan(text: bytes) -> Plan:
+    """The same bytes are the same plan: each round asks for it."""
+    return Plan.from_json(text)
 
 
 def _times(plan: Plan, kind: Kind) -> int:

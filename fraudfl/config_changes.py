@@ -44,7 +44,7 @@ class NewFraudConfig(Frozen):
 
     Attributes:
         month: First month in which it happens; 1 is the history's first.
-        kind: `cash_out`: copied cards draw ordinary sums at cash machines, three to six in an early morning.
+        kind: `cash_out`: copied cards draw ordinary sums at cash machines by day, three to six within an hour or so.
             `stolen_card`: a card taken from its owner pays ordinary sums at five to nine fuel stations and pharmacies
             within an hour or so of the day; it looks like a busy customer, and is hard to find even once known.
         rate: Its share of all transactions from that month on; it comes on top of `fraud_rate`.

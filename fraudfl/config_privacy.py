@@ -21,9 +21,9 @@ class PrivacyConfig(Frozen):
         epsilon: Budget for the phase, per unit, at each bank; encoder, training and evaluation share it.
         delta: Failure probability; at most 1 / (10 * units).
         units: Public upper bound on the units at any bank.
-        expected_units: Public estimate of the units that a sum is taken over: all banks' together in mode `distributed`,
-            one bank's in mode `local` (there `units` by default). Sums are divided by it, times the sampling rate; it
-            has no part in ε.
+        expected_units: Public estimate of the units that a sum is taken over: all banks' together in mode
+            `distributed`, one bank's in mode `local` (there `units` by default). Sums are divided by it, times the
+            sampling rate; it has no part in ε.
         encoder_share: Part of ε that pays for the encoder's sketches; with 0 they are released without privacy.
         evaluation_share: Part of ε that pays for score histograms; with 0 they are released without privacy.
         clip_norm: L2 bound per unit.

@@ -80,7 +80,8 @@ def _decide(gate: GateConfig, found: Measured) -> tuple[Verdict, str]:
         return "fail", f"which even the interval's {ends[1]} end misses"
     if gate.deciding != gate.cautious:
         return "pass", f"of the interval's {ends[1]} end only: a miss is not shown"
-    return gate.unsure or "hold", f"which the interval's {ends[0]} end misses and its {ends[1]} end meets: the data cannot tell"
+    reason = f"which the interval's {ends[0]} end misses and its {ends[1]} end meets: the data cannot tell"
+    return gate.unsure or "hold", reason
 
 
 def _meaning(gate: GateConfig) -> str:

@@ -105,11 +105,11 @@ def test_a_new_kind_of_fraud_begins_in_its_month_at_its_rate(unchanged, fraud, k
     assert new.bank.nunique() == CONFIG.banks
 
 
-def test_cash_is_drawn_in_the_early_morning_and_stolen_cards_pay_at_tills_by_day():
+def test_cash_is_drawn_at_machines_and_stolen_cards_pay_at_tills_by_day():
     frame = history(changed(*NEW_FRAUDS))
     cash, cards = frame[frame.kind == simulate.CASH_OUT], frame[frame.kind == simulate.STOLEN_CARD]
     assert set(cash.channel) == {"atm"}
-    assert cash.time.dt.hour.between(4, 9).all()
+    assert cash.time.dt.hour.between(9, 19).all()
     assert set(cards.merchant_category) <= {"fuel", "pharmacy"}
     assert cards.time.dt.hour.between(9, 20).all()
 

@@ -36,7 +36,8 @@ gates:
   - {name: losers, measure: banks_losing, more_than: 0.01, at_most: 0.05, missing: fail}
 """,
     )
-    assert (gain.threshold, gain.deciding, gain.unsure, gain.baselines) == (0.02, "lower", "hold", ("alone",))
+    assert (gain.threshold, gain.deciding, gain.unsure, gain.baselines) == (0.02, "lower", None, ("alone",))
+    assert GateConfig.model_validate_json(gain.model_dump_json()) == gain
     assert (budget.threshold, budget.deciding, budget.missing, budget.baselines) == (3, "upper", "hold", ())
     assert (losers.more_than, losers.missing) == (0.01, "fail")
 
