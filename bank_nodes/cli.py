@@ -15,6 +15,7 @@ from rich.markup import escape
 from bank_nodes.cli_decide import approve, plans, reject, revoke
 from bank_nodes.cli_ledger import ledger_app, restore
 from bank_nodes.cli_look import log, status
+from bank_nodes.cli_models import model_app
 from bank_nodes.cli_options import Folder, say
 from bank_nodes.cli_report import report_app
 from bank_nodes.home import Home
@@ -115,6 +116,7 @@ app.command()(log)
 app.command()(restore)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(report_app, name="report")
+app.add_typer(model_app, name="model")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -205,6 +206,14 @@ class ModelConfig(Frozen):
     kind: Literal["mlp", "logistic"] = "mlp"
     hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = (64, 32)
     activation: Literal["relu", "gelu", "tanh"] = "relu"
+
+    def widths(self, inputs: int) -> tuple[int, ...]:
+        """Widths of the layers, inputs first; the last is 1."""
+        return (inputs, *(self.hidden if self.kind == "mlp" else ()), 1)
+
+    def size(self, inputs: int) -> int:
+        """Number of weights for so many inputs."""
+        return sum((before + 1) * after for before, after in pairwise(self.widths(inputs)))
 
 
 class TrainingConfig(Frozen):

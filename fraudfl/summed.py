@@ -9,7 +9,6 @@ import numpy as np
 
 from fraudfl.errors import WireError
 from fraudfl.features.sketch import sketch_size
-from fraudfl.models.mlp import model_size
 from fraudfl.plan import Plan
 from fraudfl.privacy.discretisation import largest_step
 from fraudfl.protocols import Kind
@@ -57,7 +56,7 @@ def part_names(kind: Kind) -> tuple[str, ...]:
 
 def _size(plan: Plan, kind: Kind, width: int) -> int:
     if kind == "train":
-        return model_size(plan.model, width)
+        return plan.model.size(width)
     return sketch_size(plan.encoder) if kind == "sketch" else 2 * plan.score_bins.size
 
 

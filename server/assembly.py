@@ -11,7 +11,7 @@ from fraudfl.config import PhaseConfig
 from fraudfl.errors import FraudflError
 from fraudfl.plan import Plan
 from fraudfl.protocols import Fleet
-from fraudfl.trust.keys import load_key
+from fraudfl.trust.keys import PrivateKey, load_key
 from pipelines.gates import gated
 from pipelines.phase import outcome_so_far, run_phase
 from pipelines.world import Phase, State, Terms, World
@@ -22,7 +22,7 @@ from server.pki import Pki
 from server.pooled import LocalBanks
 from server.receipts import Receipts
 from server.receipts_cli import receipts_file
-from server.registry import MlflowRegistry
+from server.registry import MlflowRegistry, tracking_of
 from server.workspace import PhaseFolder, Workspace, write_json
 
 log = logging.getLogger(__name__)
@@ -59,19 +59,25 @@ class PhaseRun:
             raise
 
     def _run(self, gather: Callable[[], Fleet], banks: int) -> None:
-        tracking = self._config.mlflow.tracking_uri or f"sqlite:///{self._workspace.path / 'mlflow.db'}"
-        registry = MlflowRegistry(tracking, self._workspace.path / "mlartifacts", self.plan, self._folder.path)
-        logging.getLogger("flwr").setLevel(logging.WARNING)
-        self._events.event("gathering", banks=banks)
         pki = self._workspace.coordinator / "pki"
         keys = Pki(pki) if pki.exists() else None
+        operator = None if keys is None else self._operator(keys)
+        registry = MlflowRegistry(
+            tracking_of(self._config, self._workspace),
+            self._workspace.path / "mlartifacts",
+            self.plan,
+            self._folder.path,
+            operator=operator,
+        )
+        logging.getLogger("flwr").setLevel(logging.WARNING)
+        self._events.event("gathering", banks=banks)
         world = World(
             fleet=gather(),
             aggregator=aggregator_of(self.plan),
             checkpoints=FileCheckpoints(self._folder.checkpoints),
             registry=registry,
             progress=self._events,
-            notary=None if keys is None else self._notary(keys),
+            notary=None if operator is None else Receipts(receipts_file(self._workspace), operator),
             roster=lambda: None if keys is None else keys.roster(),
             pooled=self._pooled,
             folder=self._folder.path,
@@ -94,12 +100,12 @@ class PhaseRun:
             self._events.event("gate", gate=gate["name"], outcome=gate["outcome"], reason=gate["reason"])
         self._events.event("completed", version=outcome["model_version"])
 
-    def _notary(self, keys: Pki) -> Receipts | None:
-        """Who signs for what came; nobody, where the operator keeps that key elsewhere."""
-        if not keys.operator_key.exists():
-            self._events.event("unsigned", reason=f"{keys.operator_key} is not here: banks get no receipts")
-            return None
-        return Receipts(receipts_file(self._workspace), load_key(keys.operator_key))
+    def _operator(self, keys: Pki) -> PrivateKey | None:
+        """Who signs for what came and what was made; nobody, where the operator keeps that key elsewhere."""
+        if keys.operator_key.exists():
+            return load_key(keys.operator_key)
+        self._events.event("unsigned", reason=f"{keys.operator_key} is not here: no receipts, and bundles unsigned")
+        return None
 
     def _seen_before(self) -> dict[str, tuple[int, str]]:
         """What earlier phases have seen of each bank's ledger."""

@@ -19,6 +19,7 @@ from fraudfl.folder import write_whole
 from fraudfl.plan import Plan, make_plan
 from server.audit_cli import audit
 from server.gates_cli import EXIT_GATED, gates_app
+from server.models_cli import models_app
 from server.pki_cli import bank_app, pki_app
 from server.privacy_cli import privacy_app
 from server.report_cli import report_app
@@ -39,6 +40,7 @@ app.add_typer(phase_app, name="phase")
 app.add_typer(pki_app, name="pki")
 app.add_typer(bank_app, name="bank")
 app.add_typer(gates_app, name="gates")
+app.add_typer(models_app, name="models")
 app.add_typer(report_app, name="report")
 app.add_typer(privacy_app, name="privacy")
 privacy_app.command("audit")(audit)
@@ -133,10 +135,14 @@ def score(
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from fraudfl.models.bundle import Bundle
+    from fraudfl.models.bundle import Bundle, checked_digest
     from fraudfl.models.scoring import score_file
+    from fraudfl.trust.bundle_signature import find_signature
 
-    scored = score_file(Bundle.load(bundle), transactions, threshold)
+    loaded = Bundle.load(bundle)
+    if find_signature(bundle, checked_digest(bundle)) is None:
+        typer.echo("unsigned: nobody vouches for this bundle; a bank would refuse it", err=True)
+    scored = score_file(loaded, transactions, threshold)
     write_whole(out, lambda part: pq.write_table(scored, part))
     alerts = int(pc.sum(scored["alert"]).as_py() or 0)
     _out.print(f"{scored.num_rows:,} transactions scored, {alerts:,} alerts: {out}", highlight=False, soft_wrap=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
@@ -21,8 +22,9 @@ from fraudfl.metrics.compare import Comparison, Difference, histogram_difference
 from fraudfl.metrics.figures import FigureName
 from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
 from fraudfl.models.bundle import Bundle
+from fraudfl.plan import Plan
 from server.models import Models
-from server.versions import Version, Window, spelled
+from server.versions import Version, Window, spelled, window_of
 from server.workspace import Workspace
 
 REPLICATES = 400
@@ -48,6 +50,26 @@ class WindowSums(Frozen):
     counts: tuple[int, ...]
     inflation: Annotated[float, Field(ge=1)]
     noise: Annotated[float, Field(ge=0)] = 0.0
+
+    @classmethod
+    def of(cls, plan: Plan, banks: Collection[str], test: ScoreHistogram, inflation: float) -> WindowSums:
+        """What a phase's evaluation at the banks came to.
+
+        Args:
+            plan: The phase's: it says which days, and how much noise each bank added.
+            banks: Who was heard.
+            test: The summed histogram of test rows.
+            inflation: See above.
+        """
+        mechanism = plan.mechanism("evaluate")
+        return cls(
+            window=window_of(plan.split, plan.split.test_days),
+            banks=tuple(sorted(banks)),
+            bins=test.bins,
+            counts=tuple(test.to_vector().tolist()),
+            inflation=inflation,
+            noise=0.0 if mechanism is None else mechanism.share_deviation * math.sqrt(len(banks)),
+        )
 
     @property
     def histogram(self) -> ScoreHistogram:

@@ -99,8 +99,7 @@ class Models:
                     f"version {version.number} of model {self.consortium}: its files have digest {found[:12]}…, "
                     f"registered was {version.digest[:12]}…; they were changed. Restore MLflow's artifacts"
                 )
-            shutil.rmtree(folder, ignore_errors=True)
-            fetched.rename(folder)
+            _put(fetched, folder, version.digest)
         finally:
             shutil.rmtree(fetching, ignore_errors=True)
         return folder
@@ -163,3 +162,13 @@ def _is_whole(folder: Path, digest: str) -> bool:
         return checked_digest(folder) == digest
     except BundleError:
         return False
+
+
+def _put(fetched: Path, folder: Path, digest: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        fetched.rename(folder)
+    except OSError as error:
+        # Another command may have been first, with the same files.
+        if not _is_whole(folder, digest):
+            raise BundleError(f"{folder}: cannot be written ({error.strerror}); see to the workspace's disk") from error

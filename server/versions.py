@@ -79,12 +79,12 @@ class Version:
     @property
     def trained(self) -> Window | None:
         """First and last day of training, validation included; None where the data set brought its split."""
-        return _window(self.split, self.split.train_days)
+        return window_of(self.split, self.split.train_days)
 
     @property
     def tested(self) -> Window | None:
         """First and last day of the test window."""
-        return _window(self.split, self.split.test_days)
+        return window_of(self.split, self.split.test_days)
 
     def figure(self, name: str) -> tuple[float | None, list[float] | None]:
         """One figure of the federated model, and its interval."""
@@ -106,8 +106,8 @@ def version_tags(
         "created": created,
         "banks": str(outcome["banks"]),
         "alert_budget": repr(plan.alert_budget),
-        "train_period": spelled(_window(plan.split, plan.split.train_days)),
-        "test_period": spelled(_window(plan.split, plan.split.test_days)),
+        "train_period": spelled(window_of(plan.split, plan.split.train_days)),
+        "test_period": spelled(window_of(plan.split, plan.split.test_days)),
         "split": plan.split.model_dump_json(),
         "metrics": json.dumps(_shareable(outcome["metrics"])),
         "metrics_source": (outcome["metrics"] or {}).get("source", ""),
@@ -161,7 +161,8 @@ def spelled(window: Window | None) -> str:
     return "as the data set brings it" if window is None else f"{window[0].isoformat()} to {window[1].isoformat()}"
 
 
-def _window(split: SplitConfig, days: tuple[int, int] | None) -> Window | None:
+def window_of(split: SplitConfig, days: tuple[int, int] | None) -> Window | None:
+    """Days of a split as dates; None where the data set brings its split."""
     if split.by == "given" or split.origin is None or days is None:
         return None
     return split.origin + timedelta(days=days[0]), split.origin + timedelta(days=days[1])

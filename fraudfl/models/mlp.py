@@ -44,7 +44,7 @@ def build_model(config: ModelConfig, width: int) -> Classifier:
     Args:
         width: Number of encoded inputs, at least 1.
     """
-    model = Classifier(_widths(config, width), _ACTIVATIONS[config.activation])
+    model = Classifier(config.widths(width), _ACTIVATIONS[config.activation])
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -54,12 +54,6 @@ def build_model(config: ModelConfig, width: int) -> Classifier:
 def layout(model: nn.Module) -> Layout:
     """Return name and shape of each parameter, in the order of the flat vector."""
     return tuple((name, tuple(parameter.shape)) for name, parameter in model.named_parameters())
-
-
-def model_size(config: ModelConfig, width: int) -> int:
-    """Number of weights of the model for `width` inputs."""
-    widths = _widths(config, width)
-    return sum((inputs + 1) * outputs for inputs, outputs in pairwise(widths))
 
 
 def get_vector(model: nn.Module) -> FloatVector:
@@ -105,7 +99,7 @@ def initial_vector(config: ModelConfig, width: int, *, prior: float, seed: int) 
     if not 0 < prior < 1:
         raise TrainingError(f"prior is {prior}; expected a fraud rate between 0 and 1. Set `training.prior`")
     generator = np.random.default_rng(seed)
-    shapes = list(pairwise(_widths(config, width)))
+    shapes = list(pairwise(config.widths(width)))
     parts: list[npt.NDArray[np.float64]] = []
     for index, (inputs, outputs) in enumerate(shapes):
         if index < len(shapes) - 1:
@@ -138,8 +132,3 @@ def _linear(inputs: int, outputs: int) -> nn.Module:
     # So that torch's global generator is not advanced; `skip_init` would load 30 MB of its compiler.
     with torch.random.fork_rng(devices=[]):
         return nn.Linear(inputs, outputs)
-
-
-def _widths(config: ModelConfig, width: int) -> tuple[int, ...]:
-    hidden = config.hidden if config.kind == "mlp" else ()
-    return (width, *hidden, 1)

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from fraudfl.monitoring.baseline import Window
-from fraudfl.monitoring.scores import Estimate, ScoringConfig, normal_quantile
+from fraudfl.monitoring.scores import Estimate, normal_quantile
+from fraudfl.monitoring.settings import ScoringConfig
 
 
 @dataclass(frozen=True)

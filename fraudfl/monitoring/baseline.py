@@ -7,29 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from pydantic import Field
 
-from fraudfl.config import Frozen
 from fraudfl.errors import DataError
 from fraudfl.features.sketch import LABEL, Sketch
 from fraudfl.metrics.histogram import ScoreBins
 from fraudfl.monitoring.coarse import Counts, Floats, Groups, category_groups, ordered_groups
 from fraudfl.monitoring.control import estimate_inflation
 from fraudfl.monitoring.drift import Drift, Inflation, Sample, compare, holm
+from fraudfl.monitoring.settings import ComparisonConfig
 
 SCORE = "score"
-
-
-class ComparisonConfig(Frozen):
-    """How windows are compared.
-
-    Attributes:
-        groups: Most groups that a numeric feature's or the score's bins are put into.
-        least_rows: Reference rows below which a group joins another.
-    """
-
-    groups: int = Field(default=10, ge=2, le=50)
-    least_rows: int = Field(default=50, ge=5)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import numpy as np
 
 from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
 from fraudfl.monitoring.coarse import Floats, ordered_groups
-from fraudfl.monitoring.scores import Estimate, Scored, ScoringConfig, percentile_estimate
+from fraudfl.monitoring.scores import Estimate, Scored, percentile_estimate
+from fraudfl.monitoring.settings import ScoringConfig
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from fraudfl.metrics.figures import FIGURES
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.monitoring.calibration import frauds_per_promised
 from fraudfl.monitoring.figure_chart import Usual, usual
-from fraudfl.monitoring.scores import Estimate, Scored, ScoringConfig, percentile_estimate
+from fraudfl.monitoring.scores import Estimate, Scored, percentile_estimate
+from fraudfl.monitoring.settings import ScoringConfig
 
-CALIBRATION = "observed_to_expected"
+_PROMISED, _MISSED = "frauds per promised, log", "missed frauds per row, log"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Performance:
             is what is lost for sure.
         calibration_shift: Frauds seen per fraud that the scores promised, against the same in quiet windows: 1 is no
             change; None without quiet windows or without a fraud.
+        missed_ratio: Frauds per transaction that the alert budget misses, against the same in quiet windows: 1 is no
+            change. It sees a new kind of fraud soonest, because neither the budget nor known frauds dilute it.
         noise_per_fraud: Deviation of the noise in the sum of fraud counts, per fraud; 0 without noise. Up to 0.02 the
             figures' intervals hold what they say; above it figures come out too low, and only `drops`, against quiet
             windows with the same noise, can be relied on.
@@ -39,6 +42,7 @@ class Performance:
     figures: dict[str, Estimate]
     drops: dict[str, Estimate] = field(default_factory=dict)
     calibration_shift: Estimate | None = None
+    missed_ratio: Estimate | None = None
     noise_per_fraud: float = 0.0
 
     def to_dict(self) -> dict[str, object]:
@@ -60,7 +64,7 @@ class QuietScores:
 
     @cached_property
     def usual(self) -> dict[str, Usual]:
-        """Each figure, and the log of frauds per promised fraud, where every quiet window has it."""
+        """Each figure, and the log of each rate that is compared as a ratio, where every quiet window has it."""
         looked = [_Looked(scored, self.config) for scored in self.windows]
         names = set.intersection(*(set(one.values) for one in looked)) if looked else set()
         return {
@@ -84,14 +88,15 @@ def performance(scored: Scored, quiet: QuietScores) -> Performance:
     looked = _Looked(scored, quiet.config)
     known = {name: quiet.usual[name].above(looked.values[name], looked.variance(name), level)
              for name in looked.values if name in quiet.usual}  # fmt: skip
-    shift = known.pop(CALIBRATION, None)
+    promised, missed = known.pop(_PROMISED, None), known.pop(_MISSED, None)
     frauds = int(histogram.positive.sum())
     return Performance(
         rows=histogram.total,
         frauds=frauds,
         figures={name: looked.estimate(name, quiet) for name in FIGURES if name in looked.values},
         drops={name: Estimate(-above.value, -above.high, -above.low) for name, above in known.items()},
-        calibration_shift=shift and _exponential(shift),
+        calibration_shift=promised and _exponential(promised),
+        missed_ratio=missed and _exponential(missed),
         noise_per_fraud=math.sqrt(scored.noise_variance * histogram.bins.size) / max(1, frauds),
     )
 
@@ -130,8 +135,12 @@ class _Looked:
 
 
 def _figures(histogram: ScoreHistogram, config: ScoringConfig) -> dict[str, float]:
-    """The figures that are defined, and the log of frauds seen per fraud promised."""
+    """The figures that are defined, and logs of frauds seen per fraud promised and of frauds missed per row."""
     found = histogram.figures(threshold=config.threshold, budget=config.budget).to_dict()
     values: dict[str, float] = {name: value for name in FIGURES if (value := found[name]) is not None}
-    ratio = frauds_per_promised(histogram)
-    return {**values, CALIBRATION: math.log(ratio)} if ratio else values
+    recall, frauds = values.get("recall_at_budget"), float(histogram.positive.sum())
+    if recall is None:
+        return values
+    # Half a fraud more, so that a window in which none was missed has a logarithm.
+    missed = math.log(((1 - recall) * frauds + 0.5) / histogram.total)
+    return {**values, _PROMISED: math.log(frauds_per_promised(histogram)), _MISSED: missed}

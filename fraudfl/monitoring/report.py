@@ -9,7 +9,8 @@ from fraudfl.monitoring.baseline import SCORE, Baseline, Window
 from fraudfl.monitoring.calibration import Calibration, calibration
 from fraudfl.monitoring.drift import Drift
 from fraudfl.monitoring.performance import Performance, QuietScores, performance
-from fraudfl.monitoring.scores import Scored, ScoringConfig
+from fraudfl.monitoring.scores import Scored
+from fraudfl.monitoring.settings import ScoringConfig
 
 
 @dataclass(frozen=True)

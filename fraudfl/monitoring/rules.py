@@ -1,79 +1,14 @@
-"""Alert rules: which measure, beyond which threshold, for how many windows in a row, and what is to follow.
-
-    measure               of a window's report                                              its sure end
-    psi_max               largest PSI among features whose change is no chance              -
-    psi_score             PSI of the score, if its change is no chance                      -
-    drifted_features      number of features whose change is no chance                      -
-    auprc, auroc, balanced_accuracy, recall_at_budget       the figure                      the end nearer to quiet
-    auprc_drop, ... _drop how far the figure is below the reference's                       the low end
-    ece, brier            calibration error                                                 -
-    calibration_shift     frauds seen per fraud that scores promised, against quiet windows the end nearer to quiet
-    alerts_of_budget      alerts in budgets                                                 the end nearer to quiet
-
-A change is no chance where its p-value, adjusted for all features, is at most the rule's `significance`.
-"""
+"""Applies alert rules to windows' reports: which held, since when, and why."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, Self
 
-from pydantic import Field, model_validator
-
-from fraudfl.frozen import Frozen, Name
-from fraudfl.metrics.figures import FIGURES
 from fraudfl.monitoring.drift import Drift
 from fraudfl.monitoring.report import WindowReport
 from fraudfl.monitoring.scores import Estimate
-
-Severity = Literal["info", "warning", "critical"]
-Action = Literal["none", "retrain", "rollback"]
-
-MEASURES = (
-    "psi_max", "psi_score", "drifted_features",
-    *FIGURES, *(f"{name}_drop" for name in FIGURES),
-    "ece", "brier", "calibration_shift", "alerts_of_budget",
-)  # fmt: skip
-
-
-class AlertRule(Frozen):
-    """One rule.
-
-    Attributes:
-        name: What alerts of this rule are called.
-        measure: What is looked at; see the module's table.
-        at_least: The rule holds from this value up.
-        at_most: The rule holds from this value down.
-        windows: Windows in a row in which it must hold; those without the measure are passed over.
-        severity: How bad that is.
-        action: What the coordinator does of itself: nothing, start a challenger phase, or go back to the model before.
-        significance: Largest adjusted p-value of a change that counts as one.
-        bound: `sure`: the end of the measure's interval nearer to quiet must be beyond the threshold, so that chance
-            alone raises no alert; `point`: its value.
-    """
-
-    name: Name
-    measure: str
-    at_least: float | None = None
-    at_most: float | None = None
-    windows: int = Field(default=1, ge=1, le=24)
-    severity: Severity = "warning"
-    action: Action = "none"
-    significance: float = Field(default=0.01, gt=0, le=1)
-    bound: Literal["sure", "point"] = "sure"
-
-    @model_validator(mode="after")
-    def _measure_is_known(self) -> Self:
-        if self.measure not in MEASURES:
-            raise ValueError(f"measure {self.measure!r} is unknown; expected one of {', '.join(MEASURES)}")
-        return self
-
-    @model_validator(mode="after")
-    def _has_one_threshold(self) -> Self:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError(f"rule {self.name!r} needs either `at_least` or `at_most`, and not both")
-        return self
+from fraudfl.monitoring.settings import Action, AlertRule, Severity
 
 
 @dataclass(frozen=True)
@@ -144,9 +79,10 @@ def measure(rule: AlertRule, report: WindowReport) -> Measured | None:
         return None if report.alert_rate is None else _with_interval(report.alert_rate.of_budget)
     if report.performance is None:
         return None
-    if name == "calibration_shift":
-        shift = report.performance.calibration_shift
-        return None if shift is None else _with_interval(shift)
+    if name in ("calibration_shift", "missed_ratio"):
+        found = report.performance
+        ratio = found.calibration_shift if name == "calibration_shift" else found.missed_ratio
+        return None if ratio is None else _with_interval(ratio)
     figures = report.performance.drops if name.endswith("_drop") else report.performance.figures
     estimate = figures.get(name.removesuffix("_drop"))
     return None if estimate is None else _with_interval(estimate)
@@ -154,10 +90,10 @@ def measure(rule: AlertRule, report: WindowReport) -> Measured | None:
 
 def holds(rule: AlertRule, measured: Measured) -> bool:
     """Whether a rule's condition is met."""
-    if rule.at_least is not None:
-        return (measured.low if rule.bound == "sure" else measured.value) >= rule.at_least
-    assert rule.at_most is not None  # the rule was validated
-    return (measured.high if rule.bound == "sure" else measured.value) <= rule.at_most
+    sure = rule.bound == "sure"
+    if rule.at_most is not None:
+        return (measured.high if sure else measured.value) <= rule.at_most
+    return rule.at_least is not None and (measured.low if sure else measured.value) >= rule.at_least
 
 
 def _of_rule(rule: AlertRule, reports: Sequence[WindowReport]) -> Iterator[Alert]:

@@ -8,33 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy import stats
 
-from fraudfl.config import Frozen
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.monitoring.coarse import Counts
+from fraudfl.monitoring.settings import ScoringConfig
 from fraudfl.privacy.denoise import plausible_counts
-
-
-class ScoringConfig(Frozen):
-    """What is computed of a window's scores.
-
-    Attributes:
-        threshold: Logit at or above which a transaction is an alert.
-        budget: Alert budget, a share of all transactions.
-        replicates: Draws behind each interval.
-        level: Coverage of intervals.
-        calibration_groups: Groups of the reliability table, each with about as many expected frauds.
-        seed: Seed of the draws.
-    """
-
-    threshold: float = 0.0
-    budget: float = Field(default=0.005, gt=0, lt=1)
-    replicates: int = Field(default=200, ge=20, le=10_000)
-    level: float = Field(default=0.95, gt=0.5, lt=1)
-    calibration_groups: int = Field(default=10, ge=2, le=50)
-    seed: int = 0
 
 
 @dataclass(frozen=True)

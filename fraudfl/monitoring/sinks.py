@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import os
@@ -11,14 +12,12 @@ import urllib.request
 from collections.abc import Iterable, Sequence
 from email.message import Message
 from pathlib import Path
-from typing import IO, Protocol, Self
+from typing import IO, Protocol
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
-
 from fraudfl.errors import ConfigError, FraudflError, RuntimeFailure
-from fraudfl.frozen import Frozen
-from fraudfl.monitoring.rules import Alert, Severity
+from fraudfl.monitoring.rules import Alert
+from fraudfl.monitoring.settings import AlertsConfig, Severity, WebhookConfig
 from fraudfl.trust.keys import now_text, read_secret
 
 log = logging.getLogger(__name__)
@@ -31,44 +30,6 @@ class AlertSink(Protocol):
 
     def send(self, alert: Alert) -> None:
         """Send one alert; raises FraudflError or OSError when it could not."""
-
-
-class WebhookConfig(Frozen):
-    """An operator's web address that alerts are posted to as JSON.
-
-    Attributes:
-        url: The address, where it holds no secret.
-        url_file: File (mode 0600) with the address, where knowing it is enough to post there.
-        timeout_seconds: Longest wait for one answer.
-        attempts: How often one alert is tried.
-        pause_seconds: Wait after the first failed attempt; each further wait is twice as long.
-    """
-
-    url: str | None = None
-    url_file: str | None = None
-    timeout_seconds: float = Field(default=5, gt=0, le=60)
-    attempts: int = Field(default=3, ge=1, le=10)
-    pause_seconds: float = Field(default=1, ge=0, le=60)
-
-    @model_validator(mode="after")
-    def _has_one_address(self) -> Self:
-        if (self.url is None) == (self.url_file is None):
-            raise ValueError("a webhook needs either `url` or `url_file`, and not both")
-        if self.url is not None:
-            _check_address(self.url)
-        return self
-
-
-class AlertsConfig(Frozen):
-    """Where alerts go besides the log.
-
-    Attributes:
-        file: File that alerts are appended to, one JSON object a line; none by default.
-        webhook: Where they are posted; nowhere by default.
-    """
-
-    file: str | None = None
-    webhook: WebhookConfig | None = None
 
 
 class LogSink:
@@ -142,7 +103,9 @@ class WebhookSink:
         except urllib.error.HTTPError as error:
             with error:
                 return f"answer {error.code}", error.code in (408, 429) or error.code >= 500
-        except OSError as error:  # URLError, timeouts and broken connections among them
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            # No connection, no answer in time, an answer that is no HTTP, an address that cannot be one: by type only,
+            # because their texts may hold the address.
             reason = getattr(error, "reason", error)
             return f"no answer ({type(reason).__name__})", True
 
@@ -182,14 +145,6 @@ def deliver(alerts: Iterable[Alert], sinks: Sequence[AlertSink]) -> tuple[str, .
                 log.warning("%s", fault)
                 faults.append(fault)
     return tuple(faults)
-
-
-def _check_address(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("a webhook's address begins with https:// or http:// and names a host")
-    if parts.username or parts.password:
-        raise ValueError("a webhook's address must hold no user or password; put such an address into `url_file`")
 
 
 def _address_in(path: Path) -> str:

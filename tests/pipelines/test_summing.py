@@ -14,7 +14,6 @@ from sealed_runs import Meant, openings, overhear
 
 from bank_nodes.checks import Draft
 from fraudfl.errors import QuorumError
-from fraudfl.models.mlp import model_size
 from fraudfl.protocols import Reply, Request
 from pipelines.asking import Enclosed
 from pipelines.encoding import join
@@ -200,7 +199,7 @@ def stand_in(width: int) -> Callable[..., Any]:
     """A bank's training in a test that looks at who is asked, not at what is learned."""
 
     def train(_self: Any, _request: Request, plan: Any) -> Draft:
-        size = model_size(plan.model, width)
+        size = plan.model.size(width)
         return Draft(vectors={"update": np.zeros(size)}, width=width, mechanism=plan.round_mechanism)
 
     return train

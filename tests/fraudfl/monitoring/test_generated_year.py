@@ -21,8 +21,9 @@ from fraudfl.models.trees import train_trees
 from fraudfl.monitoring.baseline import Baseline, Window
 from fraudfl.monitoring.performance import QuietScores
 from fraudfl.monitoring.report import WindowReport, report_window, with_labels
-from fraudfl.monitoring.rules import AlertRule, alerts
-from fraudfl.monitoring.scores import Scored, ScoringConfig
+from fraudfl.monitoring.rules import alerts
+from fraudfl.monitoring.scores import Scored
+from fraudfl.monitoring.settings import AlertRule, ScoringConfig
 
 FEATURES = FeaturesConfig(windows_days=(1, 7))
 NUMERIC = declare(FEATURES, GENERATED_CONTRACT)
@@ -33,7 +34,7 @@ SPEC = EncoderSpec(numeric=tuple(feature.name for feature in NUMERIC), categoric
 BINS = ScoreBins()
 DRIFT = AlertRule(name="drift", measure="psi_max", at_least=0.1)
 CHANGED = AlertRule(name="anything", measure="drifted_features", at_least=1)
-WORSE = AlertRule(name="worse", measure="recall_at_budget_drop", at_least=0.02, action="retrain")
+WORSE = AlertRule(name="worse", measure="missed_ratio", at_least=1.5, action="retrain")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from fraudfl.monitoring.baseline import Window
 from fraudfl.monitoring.calibration import calibration
 from fraudfl.monitoring.figure_chart import usual
 from fraudfl.monitoring.performance import QuietScores, performance
-from fraudfl.monitoring.scores import Scored, ScoringConfig
+from fraudfl.monitoring.scores import Scored
+from fraudfl.monitoring.settings import ScoringConfig
 from fraudfl.privacy.denoise import plausible_counts
 
 BINS = ScoreBins()
@@ -112,6 +113,18 @@ def test_twice_the_frauds_at_the_same_scores_shift_the_calibration_by_two():
     shift = performance(scored(rng, strength=0.5, frauds=400), quiet).calibration_shift
     assert shift.low < 2 < shift.high
     assert shift.low > 1.3
+
+
+def test_frauds_that_no_score_tells_multiply_the_missed_ones():
+    rng = np.random.default_rng(13)
+    quiet = quiet_windows(rng)
+    known, unseen = scored(rng).histogram, scored(rng, rows=600, frauds=200, strength=0.0).histogram
+    missed = 1 - known.recall_at_budget(0.02)
+    found = performance(Scored(ScoreHistogram(BINS, known.positive + unseen.positive, known.negative)), quiet)
+    expected = (missed * known.positive.sum() + unseen.positive.sum()) / (missed * known.positive.sum())
+    assert found.missed_ratio.low < expected < found.missed_ratio.high
+    assert found.missed_ratio.low > 2
+    assert performance(scored(rng), quiet).missed_ratio.low < 1
 
 
 def test_quiet_windows_that_differ_much_widen_every_interval():

@@ -13,8 +13,9 @@ from fraudfl.monitoring.calibration import Calibration
 from fraudfl.monitoring.drift import Drift
 from fraudfl.monitoring.performance import Performance
 from fraudfl.monitoring.report import WindowReport
-from fraudfl.monitoring.rules import MEASURES, AlertRule, alerts, measure
+from fraudfl.monitoring.rules import alerts, measure
 from fraudfl.monitoring.scores import Estimate
+from fraudfl.monitoring.settings import MEASURES, AlertRule
 
 
 def drift(name, psi, p_value=1e-6):
@@ -101,14 +102,14 @@ def test_alerts_calibration_and_its_shift_are_measures():
         "m1",
         alert_rate=AlertRate(Estimate(0.02, 0.018, 0.022), 0.01),
         calibration=Calibration(0.03, 0.004, Estimate(1.5, 1.2, 1.8), ()),
-        performance=Performance(1000, 10, {}, {}, Estimate(2.0, 1.5, 2.5)),
+        performance=Performance(1000, 10, {}, {}, Estimate(2.0, 1.5, 2.5), Estimate(3.0, 2.0, 4.0)),
     )
     values = {
         name: measure(AlertRule(name="r", measure=name, at_least=0), one)
-        for name in ("alerts_of_budget", "ece", "brier", "calibration_shift")
+        for name in ("alerts_of_budget", "ece", "brier", "calibration_shift", "missed_ratio")
     }
     assert {name: one.value for name, one in values.items()} == {
-        "alerts_of_budget": 2.0, "ece": 0.03, "brier": 0.004, "calibration_shift": 2.0,
+        "alerts_of_budget": 2.0, "ece": 0.03, "brier": 0.004, "calibration_shift": 2.0, "missed_ratio": 3.0,
     }  # fmt: skip
     assert values["alerts_of_budget"].low == pytest.approx(1.8)
 

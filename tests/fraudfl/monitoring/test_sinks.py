@@ -16,15 +16,8 @@ from pydantic import ValidationError
 
 from fraudfl.errors import ConfigError, RuntimeFailure, TrustError
 from fraudfl.monitoring.rules import Alert
-from fraudfl.monitoring.sinks import (
-    AlertsConfig,
-    FileSink,
-    LogSink,
-    WebhookConfig,
-    WebhookSink,
-    deliver,
-    sinks_of,
-)
+from fraudfl.monitoring.settings import AlertsConfig, WebhookConfig
+from fraudfl.monitoring.sinks import FileSink, LogSink, WebhookSink, deliver, sinks_of
 
 ALERT = Alert("drift", "2025-05", "2025-04", "critical", "retrain", "psi_max in 2025-05 is 0.3 in amount")
 SECRET = "/hooks/T0-s3cret-token"
@@ -122,6 +115,28 @@ def test_a_server_that_does_not_answer_in_time_is_given_up(operator):
     with pytest.raises(RuntimeFailure, match="no answer"):
         hook(operator.url, attempts=1, timeout_seconds=0.1).send(ALERT)
     assert time.monotonic() - started < 0.9
+
+
+def test_an_answer_that_is_no_http_is_a_fault_like_any_other():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"not http at all\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        faults = deliver([ALERT], [hook(f"http://127.0.0.1:{port}{SECRET}", attempts=1)])
+    assert "no answer (BadStatusLine)" in faults[0]
+
+
+@pytest.mark.parametrize("url", ["http://host:port/s3cret", "http://a..b/s3cret", "http://host/s3cret path"])
+def test_an_address_that_leads_nowhere_stops_nothing_and_is_not_told(url):
+    faults = deliver([ALERT], [hook(url, attempts=1, timeout_seconds=1)])
+    assert "no answer" in faults[0]
+    assert "s3cret" not in faults[0]
 
 
 def test_neither_errors_nor_the_log_tell_the_path_of_the_address(operator, caplog):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from memory_fleet import PRIVATE, cached_plan, plan_of
 from sklearn.metrics import balanced_accuracy_score
 
 from fraudfl.config import SplitConfig
@@ -114,6 +115,18 @@ def test_sums_of_different_banks_or_none_are_not_compared(
         contest.compare(models.get(2), models.get(1), "balanced_accuracy")
 
 
+def test_sums_say_how_much_noise_the_banks_added_together() -> None:
+    private = {**PRIVATE["privacy"], "evaluation_share": 0.2}
+    plan = plan_of(**PRIVATE | {"privacy": private})
+    found = WindowSums.of(plan, ["south", "north", "west", "east"], ScoreHistogram.empty(plan.score_bins), 2.0)
+    assert plan.evaluation_noise is not None
+    # In mode `local` each of four banks adds all of the noise: twice the deviation of one. A transaction counts once.
+    assert found.noise == pytest.approx(2 * plan.evaluation_noise)
+    assert (found.window, found.banks, found.inflation) == (WINDOW, ("east", "north", "south", "west"), 2.0)
+    plain = plan_of()
+    assert WindowSums.of(plain, ["north"], ScoreHistogram.empty(plain.score_bins), 1.0).noise == 0
+
+
 def width(difference: Difference) -> float:
     return difference.interval[1] - difference.interval[0]
 
@@ -124,8 +137,7 @@ def sums(models: Models, version: Version, workspace: Workspace, effect: float =
     for path in bank_paths(workspace.banks):
         total += ScoreHistogram.from_logits(*scored_at(path, models.start_from(version.number), workspace), BINS)
     banks = tuple(path.name for path in bank_paths(workspace.banks))
-    counts = tuple(total.to_vector().tolist())
-    return WindowSums(window=WINDOW, banks=banks, bins=BINS, counts=counts, inflation=effect)
+    return WindowSums.of(cached_plan(workspace.config()), banks, total, effect)
 
 
 def scored(bundle: Bundle, workspace: Workspace) -> list[np.ndarray[Any, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -13,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from fraudfl.errors import BundleError, CheckpointError, TrustError
 from fraudfl.models.bundle import Bundle, checked_digest
-from fraudfl.trust.bundle_signature import SIGNATURE_FILE
+from fraudfl.trust.bundle_signature import SIGNATURE_FILE, sign_bundle
 from fraudfl.trust.keys import new_key
 from server.models import Models
 from server.pki import Pki
@@ -49,7 +50,9 @@ def test_the_newest_version_is_the_challenger_and_nobody_is_champion_unasked(mod
     assert models.get("challenger").number == models.get(3).number == models.get("3").number == 3
 
 
-def test_a_phase_that_registers_again_after_a_crash_keeps_its_version(models: Models, offer) -> None:  # type: ignore[no-untyped-def]
+def test_a_phase_that_registers_again_after_a_crash_keeps_its_version(
+    models: Models, offer: Callable[[str, Bundle], int]
+) -> None:
     again = offer("rollout", models.start_from(2))
     assert again == 2
     assert [one.number for one in models.all()] == [1, 2, 3]
@@ -120,8 +123,6 @@ def test_a_bundle_that_was_registered_unsigned_is_signed_when_it_is_exported(
 def test_a_bundle_signed_by_another_operator_is_not_exported(
     models: Models, workspace: Workspace, tmp_path: Path
 ) -> None:
-    from fraudfl.trust.bundle_signature import sign_bundle
-
     version = models.get(2)
     facts = {"consortium": "tiny", "number": 2, "digest": version.digest, "plan_hash": version.plan_hash}
     sign_bundle(models.bundle_folder(version), new_key(), **facts)  # type: ignore[arg-type]

@@ -26,12 +26,12 @@ class Said(NamedTuple):
     err: str
 
 
-Models_ = Callable[..., Said]
+Call = Callable[..., Said]
 WORD = ("--by", "Ada Example", "--reason", "agreed")
 
 
 @pytest.fixture
-def call(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Models_:
+def call(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Run a command as the process would, with its own ending of errors."""
 
     monkeypatch.setenv("COLUMNS", "200")
@@ -46,7 +46,7 @@ def call(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     return run
 
 
-def test_the_list_shows_every_version_with_alias_figure_and_window(call: Models_) -> None:
+def test_the_list_shows_every_version_with_alias_figure_and_window(call: Call) -> None:
     call("promote", "2", *WORD)
     code, out, _ = call("list")
     lines = out.splitlines()
@@ -57,7 +57,7 @@ def test_the_list_shows_every_version_with_alias_figure_and_window(call: Models_
     assert all("2025-02-12 to 2025-03-01" in line for line in lines[1:])
 
 
-def test_json_holds_what_a_dashboard_needs(call: Models_) -> None:
+def test_json_holds_what_a_dashboard_needs(call: Call) -> None:
     listed: list[dict[str, Any]] = json.loads(call("list", "--json").out)
     assert [one["number"] for one in listed] == [1, 2, 3]
     assert listed[1]["start"]["parent"] == 1
@@ -65,13 +65,13 @@ def test_json_holds_what_a_dashboard_needs(call: Models_) -> None:
     assert listed[1]["tested"] == ["2025-02-12", "2025-03-01"]
 
 
-def test_show_says_everything_about_one_version(call: Models_) -> None:
+def test_show_says_everything_about_one_version(call: Call) -> None:
     out = call("show", "2").out
     for part in ("pilot", "parent 1", "2025-01-06, 2025-02-04", "auprc", "plan hash"):
         assert part in out
 
 
-def test_a_worse_challenger_is_refused_with_exit_code_three_and_nothing_changes(call: Models_) -> None:
+def test_a_worse_challenger_is_refused_with_exit_code_three_and_nothing_changes(call: Call) -> None:
     assert call("promote", "2", *WORD).code == 0
     code, out, _ = call("promote", "challenger", *WORD)
     assert code == 3
@@ -79,7 +79,7 @@ def test_a_worse_challenger_is_refused_with_exit_code_three_and_nothing_changes(
     assert json.loads(call("show", "champion", "--json").out)["number"] == 2
 
 
-def test_force_is_by_name_and_stays_in_the_record(call: Models_) -> None:
+def test_force_is_by_name_and_stays_in_the_record(call: Call) -> None:
     call("promote", "2", *WORD)
     assert call("promote", "3", "--force").code == 2
     code, out, _ = call("promote", "3", "--force", *WORD)
@@ -89,7 +89,7 @@ def test_force_is_by_name_and_stays_in_the_record(call: Models_) -> None:
     assert "promote by force: version 3 in place of 2, by Ada Example: agreed" in recorded
 
 
-def test_a_rollback_brings_the_one_before_back(call: Models_) -> None:
+def test_a_rollback_brings_the_one_before_back(call: Call) -> None:
     call("promote", "1", *WORD)
     call("promote", "2", *WORD)
     code, out, _ = call("rollback", "--by", "Bo", "--reason", "alerts doubled")
@@ -105,7 +105,7 @@ def test_a_rollback_brings_the_one_before_back(call: Models_) -> None:
     ]
 
 
-def test_compare_tells_the_difference_and_changes_nothing(call: Models_) -> None:
+def test_compare_tells_the_difference_and_changes_nothing(call: Call) -> None:
     code, out, _ = call("compare", "2", "1")
     assert code == 0
     assert out.startswith("version 2 against 1: auprc ")
@@ -115,13 +115,13 @@ def test_compare_tells_the_difference_and_changes_nothing(call: Models_) -> None
     assert json.loads(call("decisions", "--json").out) == []
 
 
-def test_an_export_is_signed_for_banks(call: Models_, workspace: Workspace, tmp_path: Path) -> None:
+def test_an_export_is_signed_for_banks(call: Call, workspace: Workspace, tmp_path: Path) -> None:
     code, out, _ = call("export", "2", tmp_path / "for-banks")
     assert (code, "version 2, digest" in out) == (0, True)
     Bundle.load(tmp_path / "for-banks", signed_by=Pki(workspace.coordinator / "pki").operator)
 
 
-def test_aliases_that_somebody_moved_are_set_again_and_told_of(call: Models_, workspace: Workspace) -> None:
+def test_aliases_that_somebody_moved_are_set_again_and_told_of(call: Call, workspace: Workspace) -> None:
     call("promote", "1", *WORD)
     Models(workspace).point("champion", 3)
     code, out, err = call("list", "--json")
@@ -139,7 +139,7 @@ def test_aliases_that_somebody_moved_are_set_again_and_told_of(call: Models_, wo
         (("compare",), 1, "no version 'champion'"),
     ],
 )
-def test_mistakes_end_in_a_message_and_a_code(call: Models_, words: tuple[str, ...], code: int, told: str) -> None:
+def test_mistakes_end_in_a_message_and_a_code(call: Call, words: tuple[str, ...], code: int, told: str) -> None:
     said = call(*words)
     assert said.code == code
     assert told in said.err
