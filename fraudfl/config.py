@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fraudfl.config_changes import ChangesConfig
 from fraudfl.config_coordinator import CoordinatorConfig
 from fraudfl.config_privacy import PrivacyConfig as PrivacyConfig
 from fraudfl.config_privacy import SecureAggregationConfig as SecureAggregationConfig
@@ -41,6 +42,7 @@ class GeneratorConfig(Frozen):
         merchants: Merchants shared between banks; by default one per 150 transactions.
         size_skew: 0 makes equal banks; 1 makes sizes fall like 1/rank.
         start: First day.
+        changes: Drifts and new kinds of fraud during the history; none by default.
     """
 
     banks: int = Field(default=10, ge=1, le=5000)
@@ -50,6 +52,7 @@ class GeneratorConfig(Frozen):
     merchants: int | None = Field(default=None, ge=10)
     size_skew: float = Field(default=0.8, ge=0, le=3)
     start: date = date(2025, 1, 1)
+    changes: ChangesConfig = ChangesConfig()
 
 
 class ColumnMap(Frozen):
