@@ -44,7 +44,9 @@ def load_dataset(config: DataConfig, *, seed: int, base: Path = Path()) -> Datas
     if config.source == "generated":
         from fraudfl.data.simulate import GENERATED_CONTRACT, generate
 
-        table = validate(generate(config.generator, seed, config.generator.changes), GENERATED_CONTRACT, where="generated data")
+        table = validate(
+            generate(config.generator, seed, config.generator.changes), GENERATED_CONTRACT, where="generated data"
+        )
         return Dataset("generated", table, GENERATED_CONTRACT)
     if config.source == "table":
         return _own_table(config, base)
