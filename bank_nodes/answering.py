@@ -10,7 +10,7 @@ from flwr.app import RecordDict
 
 from bank_nodes.release import Gate
 from bank_nodes.tasks import Tasks, use_one_thread
-from fraudfl.errors import DataError, FraudflError, NotApproved, NotNow, ReleaseRefused
+from fraudfl.errors import DataError, FraudflError, NotApproved, NotNow, ReleaseRefused, WorkFailed
 from fraudfl.folder import BankFolder
 from fraudfl.privacy.noise import NoiseSource
 from fraudfl.protocols import Refusal, Refused, Reply, Request
@@ -31,6 +31,8 @@ def answer_record(path: Path, record: RecordDict, *, apart: bool = False) -> Rec
         if is_hello(record):
             return bank_to_record(folder.bank)
         return reply_to_record(reply_to(folder, request_from_record(record)))
+    except WorkFailed as error:
+        return _kept_here(path, str(error))
     except DataError as error:
         # What is wrong with the bank's own data quotes it, so the text stays at the bank.
         return _kept_here(path, f"{type(error).__name__} in this bank's data")

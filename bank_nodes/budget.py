@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,8 @@ from fraudfl.privacy.mechanisms import Mechanism, Unit, mechanism_from_dict
 Window = Literal["month", "all"]
 # For rounding in composition.
 _TOLERANCE = 1 + 1e-6
-# Where a bank sets no cap, its history is stated by the first of these that would have let all of it through.
+# Where a bank sets no cap, its history is stated by the first of these that would have let all of it through. Which one
+# that is depends on the history, so that each is held at its part of δ.
 _LADDER = tuple(2.0**power for power in range(-2, 15))
 _WITHIN_ONE_PLAN = "PLD within one plan"
 _OF_PLAN = "the plan's own budget"
@@ -34,12 +36,13 @@ class Statement:
         window: `plan`, `month` or `all`.
         unit: What is protected; spends on different units are never added up.
         delta: All figures of ε are at this δ.
-        epsilon: Against the coordinator and outsiders; this is what caps bind.
+        epsilon: Against the coordinator and outsiders.
         epsilon_colluding: Against as many colluding banks as the plans name; equal to `epsilon` where they name none.
         method: How mechanisms were composed.
         releases: How many were charged.
-        cap: The least ε that binds in this window; None where nothing does.
-        left: What is left of it, at least 0.
+        cap: The limit on ε that has least left in this window; None where nothing binds.
+        left: What is left of it, at least 0. The policy's cap on a phase is read at the policy's δ, so that there this
+            may be other than `cap` less `epsilon`.
     """
 
     window: str
@@ -78,58 +81,103 @@ class Budget:
         """
         caps = self._policy.caps.epsilon
         phase = _spent(self._ledger.charges(plan.hash), mechanism.unit)
-        self._refuse_above(plan.privacy.epsilon, _OF_PLAN, phase, mechanism, plan, what)
-        self._refuse_above(caps.phase, "caps.epsilon.phase", phase, mechanism, plan, what)
+        own = _Limit(_OF_PLAN, plan.privacy.epsilon, plan.delta)
+        for limit in (own, _Limit("caps.epsilon.phase", caps.phase, caps.delta)):
+            limit.refuse_above(phase, mechanism, plan, what)
         for name, cap, since in (("month", caps.month, self._month()), ("total", caps.total, None)):
             if cap is None:
                 continue
             charges = self._ledger.charges(since=since)
             history = _spent(charges, mechanism.unit)
             if {charge.plan_hash for charge in charges} <= {plan.hash}:
-                self._refuse_above(cap, f"caps.epsilon.{name}", history, mechanism, plan, what)
-            elif not RdpFilter(cap, plan.delta).allows(history.add(mechanism)):
-                kept = RdpFilter(cap, plan.delta)
+                _Limit(f"caps.epsilon.{name}", cap, caps.delta).refuse_above(history, mechanism, plan, what)
+            elif not RdpFilter(cap, caps.delta).allows(history.add(mechanism)):
+                kept = RdpFilter(cap, caps.delta)
                 before, after = kept.epsilon(history), kept.epsilon(history.add(mechanism))
-                raise _over(what, f"caps.epsilon.{name}", cap, before, after, plan.delta)
+                raise _over(what, f"caps.epsilon.{name}", cap, (before, after), caps.delta)
 
     def statement(self, plan: Plan) -> Statement | None:
         """What one plan has spent, all kinds of release together; None where it promises nothing."""
         if not plan.private:
             return None
-        caps = [cap for cap in (plan.privacy.epsilon, self._policy.caps.epsilon.phase) if cap is not None]
-        spent = _spent(self._ledger.charges(plan.hash), plan.privacy.unit)
-        return _stated(
-            "plan",
-            plan.privacy.unit,
-            plan.privacy.delta,
-            (spent.epsilon(plan.delta), spent.against_colluders().epsilon(plan.delta)),
-            _WITHIN_ONE_PLAN,
-            spent,
-            min(caps, default=None),
+        caps, spent = self._policy.caps.epsilon, _spent(self._ledger.charges(plan.hash), plan.privacy.unit)
+        own = spent.epsilon(plan.delta)
+        limits = [] if plan.privacy.epsilon is None else [(plan.privacy.epsilon - own, plan.privacy.epsilon)]
+        if caps.phase is not None:
+            limits.append((caps.phase - spent.epsilon(caps.delta), caps.phase))
+        left, cap = min(limits, default=(None, None))
+        return Statement(
+            window="plan",
+            unit=plan.privacy.unit,
+            delta=plan.privacy.delta,
+            epsilon=own,
+            epsilon_colluding=spent.against_colluders().epsilon(plan.delta),
+            method=_WITHIN_ONE_PLAN,
+            releases=_count(spent),
+            cap=cap,
+            left=None if left is None else max(0.0, left),
         )
 
     def statements(self, window: Window, delta: float) -> tuple[Statement, ...]:
-        """What was spent this month, or ever, across all plans: one statement for each unit there is."""
+        """What was spent this month, or ever, across all plans: one statement for each unit there is.
+
+        Args:
+            window: This month, or ever.
+            delta: δ of the figures where no cap binds; where one does, they are at the policy's, as the cap is.
+        """
         caps = self._policy.caps.epsilon
         charges = self._ledger.charges(since=self._month() if window == "month" else None)
         cap = caps.month if window == "month" else caps.total
-        found = []
-        for unit in _units(charges):
-            *both, method = epsilon_of_history(charges, unit, delta, cap)
-            found.append(_stated(window, unit, delta, (both[0], both[1]), method, _spent(charges, unit), cap))
-        return tuple(found)
-
-    def _refuse_above(
-        self, cap: float | None, name: str, spent: Spent, mechanism: Mechanism, plan: Plan, what: str
-    ) -> None:
-        """Meet a cap within one plan, which was fixed beforehand, so that privacy loss distributions apply."""
-        if cap is not None and not _fits(spent, mechanism, cap, plan.delta):
-            after = spent.add(mechanism).epsilon(plan.delta)
-            raise _over(what, name, cap, spent.epsilon(plan.delta), after, plan.delta)
+        at = delta if cap is None else caps.delta
+        return tuple(_of_window(window, charges, unit, at, cap) for unit in _units(charges))
 
     def _month(self) -> datetime:
         here = self._clock().astimezone(ZoneInfo(self._policy.hours.zone))
         return here.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def most_releases(plan: Plan, kind: str) -> int:
+    """How often a plan's noise was calibrated for a release of one kind that ε pays for, spare attempts included."""
+    spare = plan.privacy.spare_attempts
+    return plan.rounds + spare if kind == "train" else 2 if spare else 1
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """A limit on ε within one plan, which was fixed beforehand, so that privacy loss distributions apply."""
+
+    name: str
+    cap: float | None
+    delta: float
+
+    def refuse_above(self, spent: Spent, mechanism: Mechanism, plan: Plan, what: str) -> None:
+        """Refuse one more release that the limit leaves no room for.
+
+        A limit below what the plan comes to ends it half-way. A coordinator that saw the first rounds may then choose
+        of what kind the rest is, and no composition of distributions is proven for a mix chosen like that. So sketches
+        and score histograms are paid for from the start, as often as the plan has them: what is left to choose is how
+        many rounds there are, up to a number that the limit alone fixes.
+        """
+        if self.cap is None:
+            return
+        after = _with_few(plan, spent.add(mechanism))
+        if not _fits(after, mechanism, self.cap, self.delta):
+            before = _with_few(plan, spent)
+            raise _over(what, self.name, self.cap, (before.epsilon(self.delta), after.epsilon(self.delta)), self.delta)
+
+
+def _with_few(plan: Plan, spent: Spent) -> Spent:
+    """What was spent, and what the plan's sketches and score histograms may still cost."""
+    counts = dict(spent.entries)
+    planned: Counter[Mechanism] = Counter()
+    for kind in ("sketch", "evaluate"):
+        mechanism = plan.mechanism(kind)
+        if mechanism is not None:
+            planned[mechanism] += most_releases(plan, kind)
+    for mechanism, times in planned.items():
+        missing = times - counts.get(mechanism, 0)
+        spent = spent.add(mechanism, missing) if missing > 0 else spent
+    return spent
 
 
 def epsilon_of_history(
@@ -156,30 +204,27 @@ def epsilon_of_history(
 
 
 def _ladder(spent: Spent, delta: float) -> RdpFilter:
-    filters = [RdpFilter(cap, delta) for cap in _LADDER]
+    filters = [RdpFilter(cap, delta / len(_LADDER)) for cap in _LADDER]
     return next((one for one in filters if one.allows(spent)), filters[-1])
 
 
-def _stated(
-    window: str,
-    unit: Unit,
-    delta: float,
-    both: tuple[float, float],
-    method: str,
-    spent: Spent,
-    cap: float | None,
-) -> Statement:
+def _of_window(window: Window, charges: list[Charge], unit: Unit, delta: float, cap: float | None) -> Statement:
+    epsilon, colluding, method = epsilon_of_history(charges, unit, delta, cap)
     return Statement(
         window=window,
         unit=unit,
         delta=delta,
-        epsilon=both[0],
-        epsilon_colluding=both[1],
+        epsilon=epsilon,
+        epsilon_colluding=colluding,
         method=method,
-        releases=sum(count for _, count in spent.entries),
+        releases=_count(_spent(charges, unit)),
         cap=cap,
-        left=None if cap is None else max(0.0, cap - both[0]),
+        left=None if cap is None else max(0.0, cap - epsilon),
     )
+
+
+def _count(spent: Spent) -> int:
+    return sum(count for _, count in spent.entries)
 
 
 def _spent(charges: Iterable[Charge], unit: Unit) -> Spent:
@@ -195,7 +240,8 @@ def _units(charges: Iterable[Charge]) -> list[Unit]:
     return sorted({mechanism_from_dict(charge.mechanism).unit for charge in charges})
 
 
-def _over(what: str, name: str, cap: float, before: float, after: float, delta: float) -> PrivacyError:
+def _over(what: str, name: str, cap: float, both: tuple[float, float], delta: float) -> PrivacyError:
+    before, after = both
     left = f"{before:.4f} is spent and {max(0.0, cap - before):.4f} is left"
     if name == _OF_PLAN:
         return PrivacyError(
@@ -208,8 +254,8 @@ def _over(what: str, name: str, cap: float, before: float, after: float, delta: 
 
 
 def _fits(spent: Spent, mechanism: Mechanism, cap: float, delta: float) -> bool:
-    """Whether ε stays within the cap, for mechanisms that were fixed beforehand."""
-    after = spent.add(mechanism).grouped()
+    """Whether ε of a spend that has this mechanism in it is within the cap, for mechanisms fixed beforehand."""
+    after = spent.grouped()
     # Takes microseconds, and lets nearly all rounds through.
     if quick_epsilon(after, delta) <= cap:
         return True

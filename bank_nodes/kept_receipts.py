@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ RECEIPTS_FILE = "receipts.jsonl"
 # Entries are chained, so that the newest receipt vouches for all before it; the others are for who wants to look.
 _KEPT = 1000
 _LARGEST = 2 << 20
+_LONGEST_LINE = 8192
 
 
 class KeptReceipts:
@@ -64,6 +66,17 @@ class KeptReceipts:
             TrustError: as for `take`.
         """
         return self.take(lengthen(short, self._bank(), self._pinned(), entry))
+
+    def newest(self) -> tuple[int, str] | None:
+        """Number and hash of the entry that the last kept receipt is for; None where there is none to read."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_LINE))
+                lines = [line for line in file.read().splitlines() if line.endswith(b"}")]
+            last = json.loads(lines[-1])
+            return int(last["entry"]), str(last["entry_hash"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
 
     def all(self) -> Iterator[Receipt]:
         """Every kept receipt, in the order in which they came; none where there is no file.

@@ -15,12 +15,14 @@ from fraudfl.config import Frozen
 from fraudfl.config_file import load_yaml
 from fraudfl.errors import ConfigError
 from fraudfl.features.declaration import declare, declare_categorical
-from fraudfl.plan import Plan, ReleaseRule
+from fraudfl.plan import WINDOWS, Plan, ReleaseRule
 from fraudfl.privacy.ledger import LedgerTotals
 
 POLICY_FILE = "policy.yaml"
 ANYTHING = "*"
 """In `uncovered`: whatever a plan lists."""
+LARGEST_DELTA = 1e-5
+"""Largest δ of a private plan that rules approve where `approve.max_delta` is left out: ε alone promises nothing."""
 
 
 def _readable_window(text: str) -> str:
@@ -55,11 +57,15 @@ class ApprovalRules(Section):
         plans: Hashes of plans that are approved in advance, whatever the rules below say.
         automatic: Whether a plan that keeps all rules below is approved.
         max_epsilon: The plan must be private, with an ε of at most this.
-        max_delta: The plan must be private, with a δ of at most this.
+        max_delta: The plan must be private, with a δ of at most this. None is no absence of a limit: it holds private
+            plans to `LARGEST_DELTA`, and leaves those that promise nothing to `modes`.
         modes: Privacy modes that the plan may have.
         features: Names, or shell-style patterns, that every feature of the plan must fit; None allows any.
         min_cohort: The plan's minimum cohort must be at least this.
         secure_aggregation: Whether the plan must use secure aggregation.
+        coordinator: `malicious`: where the plan masks sums, it must do so against a coordinator that lies; `any` lets
+            it rest on an honest one.
+        min_colluding: The plan must name at least so many banks that may work with the coordinator.
         max_rounds: Most rounds that the plan may have.
         kinds: Kinds of phase; None allows any.
         consortium: The one consortium whose plans are approved; None allows any.
@@ -73,14 +79,22 @@ class ApprovalRules(Section):
     features: tuple[str, ...] | None = None
     min_cohort: int = Field(default=1, ge=1)
     secure_aggregation: bool = False
+    coordinator: Literal["malicious", "any"] = "malicious"
+    min_colluding: Limit = 0
     max_rounds: Limit | None = None
     kinds: tuple[Literal["assessment", "pilot", "rollout", "monitoring"], ...] | None = None
     consortium: str | None = None
 
 
 class EpsilonCaps(Section):
-    """Most ε that may be spent in one phase, in a calendar month, and ever."""
+    """Most ε that may be spent in one phase, in a calendar month, and ever.
 
+    Attributes:
+        delta: The δ at which every cap is read, whatever δ a plan names: ε at a δ of the coordinator's choosing would
+            be no cap.
+    """
+
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-6
     phase: EpsilonLimit | None = None
     month: EpsilonLimit | None = None
     total: EpsilonLimit | None = None
@@ -200,7 +214,8 @@ def review(plan: Plan, policy: Policy) -> list[str]:
         return hard
     if not rules.automatic:
         return [*hard, "approve.automatic is off, and the plan's hash is not in approve.plans"]
-    return [*hard, *_against_privacy(plan, rules), *_against_features(plan, rules), *_against_terms(plan, rules)]
+    checks = (_against_privacy, _against_features, _against_sealing, _against_terms)
+    return [*hard, *(reason for check in checks for reason in check(plan, rules))]
 
 
 def objections(plan: Plan, policy: Policy) -> list[str]:
@@ -220,8 +235,11 @@ def uncovered_contents(plan: Plan) -> tuple[str, ...]:
 
 
 def is_covered(plan: Plan, kind: str, rule: ReleaseRule) -> bool:
-    """Whether ε really pays for a release, as the plan says: only for replies that carry a mechanism."""
-    return rule.covered and _promises(plan) and plan.mechanism(kind) is not None
+    """Whether ε really pays for a release, as the plan says: only for replies that carry a mechanism.
+
+    What windows carry into other rows leaves with such a reply, and no mechanism bounds it.
+    """
+    return rule.covered and rule.content != WINDOWS and _promises(plan) and plan.mechanism(kind) is not None
 
 
 def _promises(plan: Plan) -> bool:
@@ -238,9 +256,15 @@ def _against_privacy(plan: Plan, rules: ApprovalRules) -> Iterator[str]:
         yield f"the plan promises no ε; approve.max_epsilon asks for one of at most {rules.max_epsilon:g}"
     elif rules.max_epsilon is not None and not (privacy.epsilon or 0) <= rules.max_epsilon:
         yield f"ε is {privacy.epsilon:g}; approve.max_epsilon is {rules.max_epsilon:g}"
-    if rules.max_delta is not None and not (promised and privacy.delta <= rules.max_delta):
-        found = f"δ is {privacy.delta:g}" if promised else "the plan promises no δ"
-        yield f"{found}; approve.max_delta is {rules.max_delta:g}"
+    yield from _against_delta(plan, rules.max_delta, promised)
+
+
+def _against_delta(plan: Plan, given: float | None, promised: bool) -> Iterator[str]:
+    limit = LARGEST_DELTA if given is None else given
+    asked = given is not None or plan.private
+    if asked and not (promised and plan.privacy.delta <= limit):
+        found = f"δ is {plan.privacy.delta:g}" if promised else "the plan promises no δ"
+        yield f"{found}; approve.max_delta is {limit:g}"
 
 
 def _against_features(plan: Plan, rules: ApprovalRules) -> Iterator[str]:
@@ -267,11 +291,23 @@ def feature_names(plan: Plan) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*declared, *categorical, *plan.encoder.numeric, *plan.encoder.categorical)))
 
 
-def _against_terms(plan: Plan, rules: ApprovalRules) -> Iterator[str]:
+def _against_sealing(plan: Plan, rules: ApprovalRules) -> Iterator[str]:
+    secure = plan.secure_aggregation
     if plan.min_cohort < rules.min_cohort:
         yield f"the plan's minimum cohort is {plan.min_cohort}; approve.min_cohort is {rules.min_cohort}"
-    if rules.secure_aggregation and plan.secure_aggregation is None:
+    if rules.secure_aggregation and secure is None:
         yield "the plan does not use secure aggregation; approve.secure_aggregation asks for it"
+    if secure is not None and rules.coordinator not in ("any", secure.coordinator):
+        yield (
+            f"the plan's secure aggregation holds against a coordinator that is {secure.coordinator!r}; "
+            f"approve.coordinator is {rules.coordinator!r}"
+        )
+    colluding = 0 if secure is None else secure.colluding
+    if colluding < rules.min_colluding:
+        yield f"the plan holds against {colluding} colluding banks; approve.min_colluding is {rules.min_colluding}"
+
+
+def _against_terms(plan: Plan, rules: ApprovalRules) -> Iterator[str]:
     if rules.max_rounds is not None and plan.rounds > rules.max_rounds:
         yield f"the plan has {plan.rounds} rounds; approve.max_rounds is {rules.max_rounds}"
     if rules.kinds is not None and plan.kind not in rules.kinds:

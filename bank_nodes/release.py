@@ -21,7 +21,16 @@ from bank_nodes.openings import refuse_other_set, refuse_unopened
 from bank_nodes.policy import Policy, objections, over_cap, read_policy, review
 from bank_nodes.schedule import closed, opens_at
 from bank_nodes.sealing import Sealing
-from fraudfl.errors import DataError, FraudflError, NotApproved, NotNow, PlanError, ReleaseRefused, TrustError
+from fraudfl.errors import (
+    DataError,
+    FraudflError,
+    NotApproved,
+    NotNow,
+    PlanError,
+    ReleaseRefused,
+    TrustError,
+    WorkFailed,
+)
 from fraudfl.folder import BankFolder, write_bytes
 from fraudfl.plan import Plan
 from fraudfl.privacy.ledger import Ledger, Release
@@ -81,9 +90,11 @@ class Gate:
         with self._alone():
             # Not written down: new entries would only cover up what the ledger has forgotten.
             self._refuse_forgetful(request)
-            self._keep_receipt(request)
             try:
                 return self._answer(request, prepare)
+            except WorkFailed:
+                # Written down already, without a word of why.
+                raise
             except Exception as error:
                 self._write_down(request, error)
                 raise
@@ -96,8 +107,8 @@ class Gate:
 
     def _keep_receipt(self, request: Request) -> None:
         """Keep the operator's word for what it has received; one that is wrong is told of, and proves nothing."""
-        signed_for = self._ledger.entries(request.seen - 1)[:1] if "receipt" in request.payloads else []
-        for entry in signed_for:
+        entry = self._ledger.entry(request.seen) if "receipt" in request.payloads else None
+        if entry is not None:
             try:
                 KeptReceipts(self._folder.path, self._folder.bank).take_short(request.payloads["receipt"], entry)
             except TrustError as error:
@@ -106,6 +117,7 @@ class Gate:
     def _answer(self, request: Request, prepare: Callable[[Plan], Draft]) -> Reply:
         plan, policy = self._plan(request), read_policy(self._folder.path)
         self._refuse_unapproved(plan, policy)
+        self._keep_receipt(request)
         known = self._ledger.find(request.key)
         if known is not None and known.event == "released":
             return self._again(plan, policy, request)
@@ -115,7 +127,9 @@ class Gate:
         if request.kind in ("confirm", "reveal"):
             refuse_unopened(self._ledger, plan, request)
         release = _release(request, plan)
+        self._refuse_failed(request)
         if known is None:
+            self._refuse_second_cohort(plan, release)
             # A reservation that a crash left open is charged already. One byte at least will leave: what cannot leave
             # today must not be charged.
             self._refuse_more_than_planned(plan, request)
@@ -123,6 +137,13 @@ class Gate:
             self._refuse_overspending(plan, policy, request)
         # What the coordinator has stored for good need not be kept any longer.
         self._ledger.reserve(release, request.acknowledged)
+        data = self._guarded(plan, release, lambda: self._made(plan, request, prepare))
+        self._refuse_bytes(plan, policy, len(data))
+        entry = self._ledger.release(request.key, data)
+        return replace(unframe(data), entry=entry.entry, entry_hash=entry.hash)
+
+    def _made(self, plan: Plan, request: Request, prepare: Callable[[Plan], Draft]) -> bytes:
+        """Do the work, check what came of it, mask it where the plan says so, and spell the reply."""
         draft = prepare(plan)
         check_draft(plan, request.kind, draft)
         payloads = draft.payloads
@@ -139,9 +160,37 @@ class Gate:
         )
         if len(data) > MAX_REPLY_BYTES:
             raise ReleaseRefused(f"the reply has {len(data)} bytes; at most {MAX_REPLY_BYTES} may leave at once")
-        self._refuse_bytes(plan, policy, len(data))
-        entry = self._ledger.release(request.key, data)
-        return replace(unframe(data), entry=entry.entry, entry_hash=entry.hash)
+        return data
+
+    def _guarded(self, plan: Plan, release: Release, work: Callable[[], bytes]) -> bytes:
+        """Let no failure of the work say anything about the rows, nor be tried a second time.
+
+        Whether it fails, and how, may depend on them, and a coordinator chooses what they meet: models, encoders. So
+        under a plan that promises something a failed release stays charged, its key is used up, and one text is all
+        that anybody hears.
+        """
+        if release.kind not in SUMMED or not (plan.private or plan.secure_aggregation is not None):
+            return work()
+        try:
+            return work()
+        except Exception as error:
+            self._ledger.fail(release)
+            raise WorkFailed("the work for this request failed at the bank") from error
+
+    def _refuse_failed(self, request: Request) -> None:
+        if self._ledger.failed(request.key):
+            raise ReleaseRefused("the work for this request failed before; ask again as another attempt")
+
+    def _refuse_second_cohort(self, plan: Plan, release: Release) -> None:
+        """One cohort per attempt: the sums of two would differ by a few banks' figures."""
+        if plan.secure_aggregation is None or release.kind not in SUMMED:
+            return
+        other = self._ledger.reserved_otherwise(release)
+        if other is not None:
+            raise ReleaseRefused(
+                f"round {release.round}, attempt {release.attempt} was begun with another cohort, model or phase "
+                f"instance (entry {other.entry}); ask again as another attempt"
+            )
 
     def _plan(self, request: Request) -> Plan:
         if not INSTANCE.fullmatch(request.instance):
@@ -215,6 +264,12 @@ class Gate:
             raise NotApproved(f"plan {short} was approved, but this bank's policy has changed: {against[0]}")
 
     def _refuse_forgetful(self, request: Request) -> None:
+        newest = KeptReceipts(self._folder.path, self._folder.bank).newest()
+        if newest is not None and self._ledger.behind(*newest):
+            raise ReleaseRefused(
+                f"this bank's ledger lacks entry {newest[0]}, which the operator has signed for: it was restored from "
+                "an older copy. Nothing leaves until `bank-node ledger restore` has put back what it forgot"
+            )
         if self._ledger.behind(request.seen, request.seen_hash):
             raise ReleaseRefused(
                 f"this bank's ledger lacks entry {request.seen} as the coordinator has seen it: it was restored "
@@ -250,7 +305,7 @@ class Gate:
 
     def _refuse_more_than_planned(self, plan: Plan, request: Request) -> None:
         """Instances and cohorts are the coordinator's to name; new names are no more releases than were approved."""
-        most = plan.attempts * _times(plan, request.kind)
+        most = _most(plan, request.kind)
         if self._ledger.reserved(plan.hash, request.kind) >= most:
             raise ReleaseRefused(
                 f"plan {plan.hash[:12]} allows {most} releases of kind {request.kind!r}, and all were begun here; a "
@@ -293,11 +348,18 @@ def _read_plan(text: bytes) -> Plan:
     return Plan.from_json(text)
 
 
-def _times(plan: Plan, kind: Kind) -> int:
-    """How often a plan asks for one kind: what happens in each round, and what opens any sum or follows newcomers."""
-    return {"train": plan.rounds, "peers": plan.rounds + 3, "confirm": plan.rounds + 3, "reveal": plan.rounds + 3}.get(
-        kind, 1
-    )
+def _most(plan: Plan, kind: Kind) -> int:
+    """Most releases of one kind under a plan.
+
+    What ε pays for is as often as its noise was calibrated for, so that ε never is what stops a phase half-way. Keys
+    and what opens sums follow each round, newcomers and each attempt.
+    """
+    spare = plan.privacy.spare_attempts
+    if plan.mechanism(kind) is not None:
+        return plan.rounds + spare if kind == "train" else 2 if spare else 1
+    if kind == "train":
+        return plan.attempts * plan.rounds
+    return plan.attempts * (plan.rounds + 3 if kind in ("peers", "confirm", "reveal") else 1)
 
 
 def _reason(error: Exception) -> str:

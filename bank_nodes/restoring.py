@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from bank_nodes.approvals import Approvals, offered
+from bank_nodes.budget import most_releases
 from bank_nodes.kept_receipts import compare
 from fraudfl.errors import PrivacyError
 from fraudfl.plan import Plan
@@ -44,7 +45,8 @@ def repair_from_receipts(folder: Path, receipts: Sequence[Receipt]) -> Repair:
 
     Each release that a receipt names is put back with its key and its plan's mechanism. Numbers that receipts do not
     explain may each have been a release: they are charged with the most expensive mechanism of the approved plans. So
-    is one more round's worth of attempts, which may have left after the last receipt was made.
+    is one more round's worth of attempts, which may have left after the last receipt was made. Whoever holds back the
+    newest receipts hides what came after them: where the operator is not trusted with that, `repair_at_the_cap`.
 
     Raises:
         PrivacyError: if nothing is missing, or a receipt names a plan that is not in the folder.
@@ -171,8 +173,7 @@ def _unspent(plan: Plan, ledger: Ledger) -> Iterator[Release]:
     for kind in plan.releases:
         mechanism = plan.mechanism(kind)
         if mechanism is not None:
-            most = plan.rounds + plan.privacy.spare_attempts if kind == "train" else plan.attempts
-            for _ in range(max(0, most - ledger.reserved(plan.hash, kind))):
+            for _ in range(max(0, most_releases(plan, kind) - ledger.reserved(plan.hash, kind))):
                 yield _charge(mechanism.to_dict(), plan.hash, kind)
 
 

@@ -24,7 +24,7 @@ from fraudfl.secagg.masking import Masker
 from fraudfl.secagg.peers import Peers
 from fraudfl.secagg.phase_keys import PhaseSecret
 from fraudfl.secagg.survivors import check_confirmations, confirm, unpack_confirmations
-from fraudfl.summed import Part, attempt_of, part_names, parts_of, read_members
+from fraudfl.summed import Part, asked_digest, attempt_of, part_names, parts_of, read_members
 from fraudfl.trust.keys import PrivateKey, load_key
 from fraudfl.trust.roster import Roster, read_roster
 
@@ -85,7 +85,9 @@ class Sealing:
                 f"the cohort has {len(cohort)} banks; under this plan no sum over fewer than "
                 f"{self._terms.min_cohort} is opened"
             )
-        attempt = attempt_of(self._plan, self._instance, kind, (request.round, request.attempt), cohort, peers.digest)
+        asked = str(request.values.get("asked", "")) if request.about else asked_digest(request.values)
+        where = (request.round, request.attempt)
+        attempt = attempt_of(self._plan, self._instance, kind, where, cohort, peers.digest, asked)
         if attempt.digest != request.cohort:
             raise WireError("the request's cohort digest is not that of the cohort it names")
         return attempt

@@ -57,10 +57,13 @@ class Tasks:
             vector = self._train_privately(plan, start, rows, rate)
         else:
             vector, values = self._train_plainly(plan, start, rows, rate, request)
+        update = vector - start
+        if plan.private or plan.secure_aggregation is not None:
+            update = _within(update, plan.max_update_norm)
         if plan.secure_aggregation is not None:
-            vectors = {"update": (vector - start).astype(np.float64)}
+            vectors = {"update": update.astype(np.float64)}
             return Draft(mechanism=plan.round_mechanism, vectors=vectors, width=encoder.width)
-        payloads = {"update": self._compress(request, plan, encoder.width, vector - start, received)}
+        payloads = {"update": self._compress(request, plan, encoder.width, update, received)}
         if not plan.private and int(request.values.get("look", 0)):
             payloads["scores"] = pack_counts(self._histogram(plan, encoder, "validation", start))
         shape = layout(build_model(plan.model, encoder.width))
@@ -197,6 +200,14 @@ class _Rounding:
     def random(self, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         """float64 in [0, 1), shape (size,)."""
         return self._noise.uniform(size) if self._generator is None else self._generator.random(size)
+
+
+def _within(update: Vector, most: float) -> Vector:
+    """An update that is no fault for the gate: where a refusal would tell something, it is made shorter instead."""
+    finite = np.nan_to_num(update.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    # A little less than the bound, for what float32 and the codec's rounding add.
+    factor = min(1.0, 0.99 * most / max(float(np.linalg.norm(finite)), 1e-300))
+    return (finite * factor).astype(np.float32) if factor < 1 or not np.isfinite(update).all() else update
 
 
 def use_one_thread() -> None:

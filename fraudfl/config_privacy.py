@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fraudfl.frozen import Frozen
 
@@ -26,7 +26,7 @@ class PrivacyConfig(Frozen):
             sampling rate; it has no part in ε.
         encoder_share: Part of ε that pays for the encoder's sketches; with 0 they are released without privacy.
         evaluation_share: Part of ε that pays for score histograms; with 0 they are released without privacy.
-        clip_norm: L2 bound per unit.
+        clip_norm: L2 bound per unit, from 0.01 to 10,000.
         sampling_rate: Poisson sampling rate q of a step.
         steps_per_round: Planned DP-SGD steps per round.
         spare_attempts: Rounds beyond the planned ones that the budget also pays for: each repeated attempt uses one.
@@ -42,11 +42,22 @@ class PrivacyConfig(Frozen):
     expected_units: int | None = Field(default=None, ge=1)
     encoder_share: float = Field(default=0.0, ge=0, lt=1)
     evaluation_share: float = Field(default=0.0, ge=0, lt=1)
-    clip_norm: float = Field(default=1.0, gt=0)
+    clip_norm: float = 1.0
     sampling_rate: float = Field(default=0.05, gt=0, le=1)
     steps_per_round: int = Field(default=1, ge=1)
     spare_attempts: int = Field(default=0, ge=0)
     sum_bound: float = Field(default=256.0, gt=0, le=2**20)
+
+    @field_validator("clip_norm")
+    @classmethod
+    def _clips_in_float32(cls, value: float) -> float:
+        if not 0.01 <= value <= 1e4:
+            raise ValueError(
+                f"clip_norm is {value:g}; expected 0.01 to 10000: gradients are float32, where far smaller or larger "
+                "norms lose their digits, and the bound that noise is scaled to would not hold. Scale "
+                "`strategy.server_learning_rate` or `training.learning_rate` instead"
+            )
+        return value
 
     @model_validator(mode="after")
     def _budget_is_complete(self) -> Self:

@@ -13,7 +13,8 @@
     ├── TrustError             a key, certificate, signature or roster is missing, wrong or out of date
     ├── ReleaseRefused         the gate said no; nothing left the bank
     │   ├── NotApproved        nobody at the bank has approved the plan yet, or it was rejected or revoked
-    │   └── NotNow             the bank's schedule is closed; it says from when on it is open
+    │   ├── NotNow             the bank's schedule is closed; it says from when on it is open
+    │   └── WorkFailed         the work for a release failed; why is not said, for that may depend on rows
     ├── RoundError
     │   └── QuorumError        too few banks answered in time
     ├── CheckpointError        a checkpoint or a workspace cannot be used
@@ -70,6 +71,10 @@ class ReleaseRefused(FraudflError):  # noqa: N818 - a refusal is the gate's answ
 
 class NotApproved(ReleaseRefused):
     """The bank has not approved the plan, or has taken its approval back."""
+
+
+class WorkFailed(ReleaseRefused):
+    """The work for a release failed. The cause stays at the bank."""
 
 
 class NotNow(ReleaseRefused):

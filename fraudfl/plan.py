@@ -32,6 +32,8 @@ from fraudfl.privacy.accounting import calibrate_jointly
 from fraudfl.privacy.mechanisms import DpSgd, GaussianSum, Mechanism
 
 PLAN_VERSION = 2
+WINDOWS = "what windows carry into other rows"
+"""How plans name the influence of one unit's transactions on the features of others' rows, which no ε covers."""
 DISCRETE_PART = 0.1
 """Part of δ set aside, where sums are added up in whole numbers, for what that changes in the noise."""
 
@@ -85,6 +87,12 @@ class Plan(Frozen):
         """A bank approves what the list says, so that the list must follow from what the plan does."""
         if self.releases != releases_of(self):
             raise ValueError("`releases` is not the list of what this plan releases")
+        return self
+
+    @model_validator(mode="after")
+    def _accounts_are_there(self) -> Self:
+        if self.account_rows is not None and "account" not in self.contract.columns:
+            raise ValueError("the unit of privacy is an account, and the contract has no column `account`")
         return self
 
     @model_validator(mode="after")
@@ -291,6 +299,14 @@ def _counting(plan: Plan, noise_multiplier: float, sensitivity: float) -> Gaussi
     )
 
 
+def _carries(plan: Plan) -> bool:
+    """Whether one unit's transactions reach into the features of rows that are not its own."""
+    if plan.contract.kind == "features":
+        return False
+    entities = {feature.entity for feature in declare(plan.features, plan.contract)} - {"row"}
+    return bool(entities - {"account", "pair"}) if plan.privacy.unit == "account" else bool(entities)
+
+
 def _colluding(plan: Plan) -> int:
     secure = plan.secure_aggregation
     return secure.colluding if secure is not None and plan.privacy.mode == "distributed" else 0
@@ -313,6 +329,9 @@ def releases_of(plan: Plan) -> dict[str, tuple[ReleaseRule, ...]]:
         "train": [rule("model updates", plan.private)],
         "evaluate": [rule("score histograms", plan.evaluation_noise is not None)],
     }
+    if plan.private and _carries(plan):
+        # Clipping bounds what one row adds, and not what it changes in the features of rows after it.
+        rules["train"].append(ReleaseRule(content=WINDOWS, covered=False, summed=secure is not None))
     if plan.training.prior == "released":
         rules["sketch"].append(rule("label counts", plan.encoder_noise is not None))
     if not plan.private and secure is None:

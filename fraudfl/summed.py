@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +12,17 @@ from fraudfl.errors import WireError
 from fraudfl.features.sketch import sketch_size
 from fraudfl.plan import Plan
 from fraudfl.privacy.discretisation import largest_step
-from fraudfl.protocols import Kind
+from fraudfl.protocols import Kind, Scalar
 from fraudfl.secagg.attempt import Attempt
 from fraudfl.secagg.fixed_point import FixedPoint
+from fraudfl.trust.keys import canonical
 
 ENTRIES = 2**40
 """More entries than any plan sends, over which no sum wraps but with a probability below 2^-40."""
 MOST_COUNT = 2**28
 """Most that one bank counts in one bin."""
+PINNED = ("encoder", "model", "version", "prior")
+"""Values of a request that say what the banks work on."""
 UPDATE_STEP = 2.0**-20
 """Grid of model updates that carry no noise of their own kind."""
 
@@ -104,8 +108,24 @@ def read_members(text: str, banks: Sequence[str]) -> tuple[str, ...]:
     return tuple(bank for bank, meant in zip(banks, bits, strict=False) if meant)
 
 
+def asked_digest(values: Mapping[str, Scalar]) -> str:
+    """SHA-256 (hex) over what a request pins of what its banks work on: encoder, model, version, prior.
+
+    Args:
+        values: A request's values; each digest among them is checked against what it is about by whoever loads that.
+    """
+    pinned = {name: values[name] for name in PINNED if name in values}
+    return hashlib.sha256(b"fraudfl/asked/1\0" + canonical(pinned)).hexdigest()
+
+
 def attempt_of(
-    plan: Plan, instance: str, kind: Kind, where: tuple[int, int], cohort: tuple[str, ...], peers: str
+    plan: Plan,
+    instance: str,
+    kind: Kind,
+    where: tuple[int, int],
+    cohort: tuple[str, ...],
+    peers: str,
+    asked: str | None = None,
 ) -> Attempt:
     """The attempt that a request belongs to; its digest is what requests name as the cohort.
 
@@ -113,6 +133,7 @@ def attempt_of(
         where: Round and attempt.
         cohort: The banks asked together, sorted.
         peers: Digest of the phase keys.
+        asked: See `asked_digest`; of nothing by default.
     """
     number, attempt = where
     return Attempt(
@@ -123,4 +144,5 @@ def attempt_of(
         attempt=attempt,
         cohort=cohort,
         peers=peers,
+        asked=asked_digest({}) if asked is None else asked,
     )

@@ -18,7 +18,7 @@ from fraudfl.secagg.errors import SecureAggregationError, UnmaskingError
 from fraudfl.secagg.reveals import Reveal, read_reveal
 from fraudfl.secagg.sums import MaskedSum
 from fraudfl.secagg.survivors import SurvivorSet, needed, pack_confirmations
-from fraudfl.summed import Part, attempt_of, parts_of, spell_members
+from fraudfl.summed import Part, asked_digest, attempt_of, parts_of, spell_members
 from fraudfl.trust.keys import parse_signed
 from pipelines.asking import Asked, Enclosed, addresses, one_attempt, payload
 from pipelines.peers import admit_newcomers, roster_of
@@ -58,7 +58,7 @@ def add_up(phase: Phase, kind: Kind, number: int, enclose: Callable[[str], Enclo
             phase.save()
         cohort = _cohort(phase, number, attempt)
         try:
-            summed = _Attempt(phase, kind, (number, attempt), cohort, width).run(enclose)
+            summed = _Attempt(phase, kind, (number, attempt), cohort, width, enclose).run()
         except SecureAggregationError as error:
             reason = str(error)
             _sit_out(phase, number, set(cohort))
@@ -111,25 +111,36 @@ def _sit_out(phase: Phase, number: int, banks: Collection[str]) -> None:
 class _Attempt:
     """One attempt at one sum."""
 
-    def __init__(self, phase: Phase, kind: Kind, where: tuple[int, int], cohort: tuple[str, ...], width: int) -> None:
+    def __init__(
+        self,
+        phase: Phase,
+        kind: Kind,
+        where: tuple[int, int],
+        cohort: tuple[str, ...],
+        width: int,
+        enclose: Callable[[str], Enclosed],
+    ) -> None:
         assert phase.plan.secure_aggregation is not None  # the caller has looked
         self._phase = phase
         self._terms: SecureAggregationConfig = phase.plan.secure_aggregation
         self._kind = kind
         self._where = where
         self._banks = tuple(phase.state.circle.keys)
+        self._enclose = enclose
+        # The same for every bank, or the masks would not cancel.
+        self._asked = asked_digest(enclose(cohort[0]).values)
         self._attempt: Attempt = attempt_of(
-            phase.plan, phase.terms.instance, kind, where, cohort, phase.state.circle.digest
+            phase.plan, phase.terms.instance, kind, where, cohort, phase.state.circle.digest, self._asked
         )
         self._parts = parts_of(phase.plan, kind, width, len(cohort))
         self._sums = {part.name: self._empty(part) for part in self._parts}
 
-    def run(self, enclose: Callable[[str], Enclosed]) -> Summed:
+    def run(self) -> Summed:
         """Raises SecureAggregationError when the sum cannot be opened."""
         asked = Asked(self._kind, *self._where, self._attempt.digest)
 
         def enclosed(bank: str) -> Enclosed:
-            extra = enclose(bank)
+            extra = self._enclose(bank)
             return Enclosed({**extra.values, **self._address()}, extra.payloads)
 
         self._ask(asked, self._attempt.cohort, enclosed, self._take)
@@ -216,7 +227,7 @@ class _Attempt:
         take: Callable[[Reply], None],
     ) -> None:
         spelled = spell_members(survivors, self._banks)
-        enclosed = Enclosed({**self._address(), "survivors": spelled}, payloads)
+        enclosed = Enclosed({**self._address(), "asked": self._asked, "survivors": spelled}, payloads)
         asked = Asked(kind, *self._where, self._attempt.digest, self._kind)
         # Each survivor's reveal is needed: the patience of the terms is for all of them.
         requests = addresses(self._phase, asked, survivors, lambda _bank: enclosed)

@@ -24,6 +24,7 @@ _TRUSTING_POLICY = """\
 approve:
   automatic: true
   modes: [none, local, distributed]
+  coordinator: any
 uncovered: ["*"]
 """
 

@@ -49,13 +49,23 @@ def check_scores(logits: Logits, labels: Labels) -> npt.NDArray[np.bool_]:
         NonFiniteError: if a logit is not finite.
         DataError: if shapes differ or a label is not 0 or 1.
     """
+    truth = check_labels(logits, labels)
+    bad = np.flatnonzero(~np.isfinite(logits))
+    if bad.size:
+        raise NonFiniteError(f"{bad.size} logits are not finite, the first in row {bad[0]}")
+    return truth
+
+
+def check_labels(logits: Logits, labels: Labels) -> npt.NDArray[np.bool_]:
+    """Refuse labels that do not belong to the scores, whatever these are; returns the labels as booleans, shape (n,).
+
+    Raises:
+        DataError: if shapes differ or a label is not 0 or 1.
+    """
     if logits.ndim != 1 or logits.shape != labels.shape:
         raise DataError(
             f"found logits of shape {logits.shape} and labels of shape {labels.shape}; expected one of each"
         )
-    bad = np.flatnonzero(~np.isfinite(logits))
-    if bad.size:
-        raise NonFiniteError(f"{bad.size} logits are not finite, the first in row {bad[0]}")
     odd = np.flatnonzero((labels != 0) & (labels != 1))
     if odd.size:
         raise DataError(f"label in row {odd[0]} is {labels[odd[0]]}; expected 0 or 1")

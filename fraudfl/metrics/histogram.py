@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from fraudfl.config import Frozen
 from fraudfl.errors import WireError
-from fraudfl.metrics.figures import Figures, Labels, Logits, check_scores
+from fraudfl.metrics.figures import Figures, Labels, Logits, check_labels
 
 Counts = npt.NDArray[np.int64]
 Curve = npt.NDArray[np.float64]
@@ -69,19 +69,20 @@ class ScoreHistogram:
 
     @classmethod
     def from_logits(cls, logits: Logits, labels: Labels, bins: ScoreBins) -> Self:
-        """Count scores.
+        """Count scores, each row in one bin whatever its score.
+
+        Where the score is not finite an error would tell whoever chose the weights that some row makes them overflow.
 
         Args:
-            logits: Shape (n,), finite.
+            logits: Shape (n,). Infinity is counted in the top bin; minus infinity, and what is no number, in the bottom.
             labels: 0 or 1, shape (n,).
             bins: The plan's bins.
 
         Raises:
-            NonFiniteError: if a logit is not finite.
             DataError: if shapes differ or a label is not 0 or 1.
         """
-        truth = check_scores(logits, labels)
-        places = np.searchsorted(bins.edges, logits, side="right")
+        truth = check_labels(logits, labels)
+        places = np.searchsorted(bins.edges, np.where(np.isnan(logits), -np.inf, logits), side="right")
         return cls(
             bins,
             np.bincount(places[truth], minlength=bins.size).astype(np.int64),

@@ -19,6 +19,10 @@ FloatVector = npt.NDArray[np.float32]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 # A fixed number of rows at a time, so that scores do not depend on how much memory there is.
 _SCORE_ROWS = 65_536
+BLOCK_ROWS = 16
+"""Matrix products of a multiple of so many rows give each row the same bits, wherever it stands and whatever the
+others are. With other numbers the rows at the end are rounded in another order, and one row more or less would move
+the figures of others."""
 
 
 class Classifier(nn.Module):
@@ -112,19 +116,21 @@ def initial_vector(config: ModelConfig, width: int, *, prior: float, seed: int) 
 
 
 def score_logits(model: nn.Module, features: npt.NDArray[np.float32]) -> FloatVector:
-    """Score rows; the same rows in the same table give the same bits.
+    """Score rows; a row gets the same bits whatever other rows stand in the table.
 
     Args:
         features: float32, shape (n, width); n may be zero.
 
     Returns:
-        Logits, float32, shape (n,).
+        Logits, float32, shape (n,); not finite where the features or the weights make them so.
     """
     out = np.empty(len(features), dtype=np.float32)
     with torch.inference_mode():
         for start in range(0, len(features), _SCORE_ROWS):
-            rows = torch.from_numpy(np.array(features[start : start + _SCORE_ROWS], dtype=np.float32))
-            out[start : start + len(rows)] = model(rows).numpy()
+            part = features[start : start + _SCORE_ROWS]
+            rows = np.zeros((len(part) + -len(part) % BLOCK_ROWS, features.shape[1]), dtype=np.float32)
+            rows[: len(part)] = part
+            out[start : start + len(part)] = model(torch.from_numpy(rows))[: len(part)].numpy()
     return out
 
 

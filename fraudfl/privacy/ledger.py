@@ -30,6 +30,8 @@ from fraudfl.privacy.ledger_totals import UNKNOWN, LedgerTotals, count
 
 __all__ = ["Charge", "Entry", "Event", "Ledger", "LedgerTotals", "Release", "digest", "verify_lines"]
 
+FAILED = "the work failed; errors.log has the details"
+"""Note of a release whose work failed."""
 _LONGEST_NOTE = 2000
 _LARGEST_ENTRY = 2**53
 _RELEASE = COLUMNS[2:9]
@@ -115,6 +117,36 @@ class Ledger:
         """The `released` entry of this key, or else the `reserved` one, or None."""
         with self._store.reading() as connection:
             row = self._row(connection, key, "released") or self._row(connection, key, "reserved")
+        return None if row is None else entry_from_row(row)
+
+    def entry(self, number: int) -> Entry | None:
+        """The entry with a number, or None."""
+        with self._store.reading() as connection:
+            row = connection.execute(f"{SELECT} WHERE entry = ?", (number,)).fetchone()
+        return None if row is None else entry_from_row(row)
+
+    def fail(self, release: Release) -> Entry:
+        """Write down that the work for a reserved release failed: its key is used up, and stays charged.
+
+        Why it failed may depend on the bank's rows, and is not said.
+        """
+        with self._store.writing() as connection:
+            return self._append(connection, "refused", release.facts() | {"mechanism": None, "note": FAILED})
+
+    def failed(self, key: str) -> bool:
+        """Whether the work for a release under this key has failed before."""
+        query = "SELECT EXISTS (SELECT 1 FROM entries WHERE key = ? AND event = 'refused' AND note = ?)"
+        with self._store.reading() as connection:
+            (found,) = connection.execute(query, (key, FAILED)).fetchone()
+        return bool(found)
+
+    def reserved_otherwise(self, release: Release) -> Entry | None:
+        """A release that was begun for the same question of a plan under another key: another cohort, or instance."""
+        same = "plan_hash = ? AND event = 'reserved' AND kind = ? AND round = ? AND attempt = ?"
+        query = f"{SELECT} WHERE {same} AND key != ?"
+        facts = (release.plan_hash, release.kind, release.round, release.attempt, release.key)
+        with self._store.reading() as connection:
+            row = connection.execute(query, facts).fetchone()
         return None if row is None else entry_from_row(row)
 
     def kept(self, key: str) -> bytes | None:

@@ -28,6 +28,8 @@ class Attempt:
         round, attempt: As in the request; `attempt` counts from 1.
         cohort: The banks asked together, sorted, at least two.
         peers: Digest (hex) of the phase keys that the cohort uses.
+        asked: Digest (hex) of what the banks are asked to work on, the model first of all: banks that are given
+            different ones have masks that never cancel (Pasquini et al. 2022).
 
     Raises:
         SecureAggregationError: naming the field that is not what it should be.
@@ -40,10 +42,11 @@ class Attempt:
     attempt: int
     cohort: tuple[str, ...]
     peers: str
+    asked: str = "0" * 64
 
     def __post_init__(self) -> None:
         """Check every field."""
-        for name in ("plan_hash", "peers"):
+        for name in ("plan_hash", "peers", "asked"):
             _require(name, getattr(self, name), _DIGEST, "64 hexadecimal digits")
         _require("instance", self.instance, INSTANCE, "1 to 64 letters, digits, '_' and '-'")
         _require("kind", self.kind, _NAME, "lower-case letters, digits and hyphens")
@@ -69,6 +72,7 @@ class Attempt:
             "attempt": self.attempt,
             "cohort": self.cohort,
             "peers": self.peers,
+            "asked": self.asked,
         }
         return hashlib.sha256(b"fraudfl/secagg/attempt/1\0" + canonical(facts)).hexdigest()
 

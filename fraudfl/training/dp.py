@@ -46,7 +46,7 @@ def train_dp(
         New weights and `dp.steps`; never a loss.
 
     Raises:
-        NonFiniteError: if a gradient or weight is not finite.
+        NonFiniteError: if `vector` is not finite, which says nothing of the rows.
         PrivacyError: if the noise is to be shared among banks.
         TrainingError: if accounts are the unit, and the rows carry none.
     """
@@ -63,5 +63,9 @@ def train_dp(
         total = draws.draw(noise) + noise_share(dp, len(vector), noise)
         flat.gradient.copy_(torch.from_numpy(total / dp.expected_batch))
         add_proximal_gradient(flat.gradient, flat.weights, start, config.proximal_mu)
+        before = flat.weights.clone()
         optimiser.step()
+        # An error would be one more answer that depends on the rows, and nobody accounts for errors. What stays as it
+        # was before the step is, like the step itself, a function of the noisy sum and of what was known before.
+        flat.weights.copy_(torch.where(flat.weights.isfinite(), flat.weights, before))
     return TrainedWeights(flat.vector(), None, dp.steps)

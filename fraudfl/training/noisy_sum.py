@@ -14,8 +14,10 @@ from fraudfl.training.batches import FlatModel, LocalData
 from fraudfl.training.clipping import GhostClipper
 from fraudfl.training.units import units_of
 
-# Gradients are float32, so one unit can move a sum by a little more than C. This much more noise covers the rounding
-# (Casacuberta et al. 2022); the accountant counts the noise without it.
+# One unit can move a sum by a little more than C, by rounding (Casacuberta et al. 2022). Norms, factors and sums are
+# float64 (`GhostClipper`): of n units each contributes C (1 + 2^-40) at most, and adding them up errs by n C n 2^-53 at
+# most, so two sums that differ in one unit are C (1 + 2^-40 + 2 n^2 2^-53) apart: within C (1 + 2^-10) for every draw
+# of a million units. This much more noise covers it; the accountant counts the noise without it.
 _ROUNDING_MARGIN = 1 + 2**-10
 
 
@@ -37,10 +39,10 @@ class ClippedDraws:
         self._positive_weight = positive_weight
 
     def draw(self, noise: NoiseSource) -> npt.NDArray[np.float64]:
-        """Draw each unit with probability q and sum their clipped gradients: float64, shape (size,), not yet private.
+        """Draw each unit with probability q and sum their clipped gradients.
 
-        Raises:
-            NonFiniteError: if a gradient is not finite.
+        Returns:
+            float64, shape (size,), finite; not yet private. A unit whose gradient is not finite contributes nothing.
         """
         picks = self._units.draw(noise, self._rate)
         total = self._clipper.gradient_sum(self._features, self._labels, self._positive_weight, picks)
@@ -106,10 +108,10 @@ def noisy_sum(
         noise: Where draws and noise come from.
 
     Returns:
-        float64, shape (size,): a sum of loss gradients, to be divided by the public expected batch of all banks.
+        float64, shape (size,): a sum of loss gradients, to be divided by the public expected batch of all banks. It is
+        finite whatever the weights: an error would tell that some row makes them overflow.
 
     Raises:
-        NonFiniteError: if a gradient is not finite; nothing has been released then.
         TrainingError: if accounts are the unit, and the rows carry none; or if weights and model do not fit.
 
     Source: Abadi et al. 2016; noise in shares, Kairouz et al. 2021, section 3.

@@ -23,8 +23,8 @@ def start_vector(plan: Plan, width: int, values: Mapping[str, Scalar]) -> Vector
 
 
 def vector_digest(vector: Vector) -> str:
-    """First 16 hex digits of the SHA-256 of a float32 vector's little-endian bytes."""
-    return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f4").tobytes()).hexdigest()[:16]
+    """SHA-256 (hex) of a float32 vector's little-endian bytes."""
+    return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f4").tobytes()).hexdigest()
 
 
 def derived_seed(*parts: object) -> int:

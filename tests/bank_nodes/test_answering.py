@@ -121,7 +121,7 @@ def test_an_error_within_private_training_leaves_no_value_either(
 ) -> None:
     monkeypatch.setattr("fraudfl.training.dp.train_dp", raising(FloatingPointError(SECRET)))
     refusal = refusal_of(bank, complete("train", encoder, CLOSED))
-    assert refusal.reason == "unforeseen FloatingPointError; the bank's errors.log has the details"
+    assert refusal.reason == "the work for this request failed at the bank; the bank's errors.log has the details"
     assert SECRET not in (bank / "ledger.db").read_bytes().decode("latin-1")
     assert len(Ledger(bank / "ledger.db").mechanisms()) == 1  # charged: the work had begun
 

@@ -27,7 +27,7 @@ from fraudfl.plan import Plan, ReleaseRule, make_plan
 from fraudfl.protocols import Request
 from fraudfl.trust.keys import make_key, public_text
 
-POLICY = "uncovered: [encoder sketches, score histograms]\n"
+POLICY = "uncovered: [encoder sketches, score histograms, what windows carry into other rows]\n"
 
 
 def plan_of(**phase: Any) -> Plan:

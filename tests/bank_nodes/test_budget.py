@@ -18,10 +18,10 @@ from typing import Any
 import dp_accounting
 import pytest
 from dp_accounting import pld, rdp
-from memory_fleet import PRIVATE, asking, draft_of, make_bank, plan_of
+from memory_fleet import PRIVATE, asking, draft_of, make_bank, plan_of, set_policy
 
 from bank_nodes import budget as budget_room
-from bank_nodes.budget import Budget, epsilon_of_history
+from bank_nodes.budget import Budget, epsilon_of_history, most_releases
 from bank_nodes.checks import Draft
 from bank_nodes.policy import Policy
 from bank_nodes.release import Gate
@@ -72,7 +72,7 @@ def bank(tmp_path: Path) -> Bank:
     return Bank(tmp_path)
 
 
-def exact(*events: tuple[Mechanism, int]) -> float:
+def exact(*events: tuple[Mechanism, int], delta: float = PLAN.delta) -> float:
     """dp-accounting itself, called with its own words."""
     accountant = pld.PLDAccountant(value_discretization_interval=1e-4)
     for mechanism, times in events:
@@ -80,7 +80,7 @@ def exact(*events: tuple[Mechanism, int]) -> float:
         if isinstance(mechanism, DpSgd):
             event = dp_accounting.PoissonSampledDpEvent(mechanism.sampling_rate, event)
         accountant.compose(event, times * getattr(mechanism, "steps", 1))
-    return float(accountant.get_epsilon(PLAN.delta))
+    return float(accountant.get_epsilon(delta))
 
 
 def test_what_the_plan_pays_for_passes_and_the_first_that_it_does_not_is_refused(bank: Bank) -> None:
@@ -146,6 +146,86 @@ def test_across_plans_the_filter_decides_at_the_order_that_the_cap_fixed(bank: B
         bank.budget(total=2.0).refuse_overspending(PLAN, ROUND, "one more")
 
 
+def test_caps_are_read_at_the_policys_delta_and_not_at_one_of_the_plans_choosing(bank: Bank) -> None:
+    careless = PLAN.model_copy(
+        update={"privacy": PLAN.privacy.model_copy(update={"delta": 0.09, "units": 1, "epsilon": 100.0})}
+    )
+    bank.spend(ROUND, careless, times=9)
+    assert exact((ROUND, 10), delta=0.09) < 1
+    cap = exact((ROUND, 10))
+    assert cap > 1
+    for span in ("phase", "month", "total"):
+        bank.budget(**{span: cap * (1 + 1e-9)}).refuse_overspending(careless, ROUND, "round 10")
+        with pytest.raises(PrivacyError, match=rf"caps\.epsilon\.{span} is .*\(δ = 1e-06\)"):
+            bank.budget(**{span: cap * 0.999}).refuse_overspending(careless, ROUND, "round 10")
+        at_its_own = bank.budget(**{span: exact((ROUND, 10), delta=1e-9) * (1 + 1e-9), "delta": 1e-9})
+        at_its_own.refuse_overspending(careless, ROUND, "round 10")
+        with pytest.raises(PrivacyError, match=r"\(δ = 1e-09\)"):
+            bank.budget(**{span: cap, "delta": 1e-9}).refuse_overspending(careless, ROUND, "round 10")
+    bank.spend(ROUND, OTHER)
+    with pytest.raises(PrivacyError, match=r"caps\.epsilon\.total is .*\(δ = 1e-06\)"):
+        bank.budget(total=1.0).refuse_overspending(careless, ROUND, "round 10")
+
+
+def test_what_a_cap_leaves_is_told_at_the_policys_delta(bank: Bank) -> None:
+    bank.spend(ROUND, times=5)
+    left = bank.budget(phase=3.5, delta=1e-9).statement(PLAN)
+    assert left is not None
+    assert (left.delta, left.epsilon) == (1e-6, pytest.approx(exact((ROUND, 5)), abs=1e-6))
+    assert (left.cap, left.left) == (3.5, pytest.approx(3.5 - exact((ROUND, 5), delta=1e-9), abs=1e-6))
+    (capped,) = bank.budget(total=9.0, delta=1e-9).statements("all", 1e-5)
+    assert (capped.delta, capped.epsilon) == (1e-9, pytest.approx(exact((ROUND, 5), delta=1e-9), abs=1e-6))
+    (uncapped,) = bank.budget(delta=1e-9).statements("all", 1e-5)
+    assert (uncapped.delta, uncapped.epsilon) == (1e-5, pytest.approx(exact((ROUND, 5), delta=1e-5), abs=1e-6))
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_which_rounds_a_cap_allows_does_not_depend_on_when_the_other_kinds_are_asked_for(
+    bank: Bank, spare: int
+) -> None:
+    """A mix that is chosen on the way has no proven composition: the few other kinds are set aside at the start."""
+    noise = {"encoder_noise": 9.0, "evaluation_noise": 7.0, "noise_multiplier": 2.0}
+    plan = PLAN.model_copy(
+        update={"privacy": PLAN.privacy.model_copy(update={"spare_attempts": spare}), "rounds": 6, **noise}
+    )
+    sketch, train, histograms = (plan.mechanism(kind) for kind in ("sketch", "train", "evaluate"))
+    assert sketch is not None
+    assert train is not None
+    assert histograms is not None
+    few = 2 if spare else 1
+    counts = [most_releases(plan, kind) for kind in ("sketch", "train", "evaluate")]
+    assert counts == [few, 6 + spare, few]
+    capped = bank.budget(phase=exact((sketch, few), (histograms, few), (train, 3)) * (1 + 1e-6))
+    for mechanism in (train, train, sketch, train):
+        capped.refuse_overspending(plan, mechanism, "in room")
+        bank.spend(mechanism, plan)
+    with pytest.raises(PrivacyError, match=r"caps\.epsilon\.phase is .* 0\.0000 is left"):
+        capped.refuse_overspending(plan, train, "round 4")
+    for mechanism in (histograms, *([sketch, histograms] if spare else [])):
+        capped.refuse_overspending(plan, mechanism, "set aside")
+        bank.spend(mechanism, plan)
+    for mechanism in (sketch, histograms):
+        with pytest.raises(PrivacyError, match=r"caps\.epsilon\.phase"):
+            capped.refuse_overspending(plan, mechanism, "beyond the plan")
+
+
+def test_a_plans_own_epsilon_stops_none_of_the_releases_that_it_has(bank: Bank) -> None:
+    shares = {"encoder_share": 0.2, "evaluation_share": 0.2, "spare_attempts": 2}
+    plan = plan_of(**{**PRIVATE, "privacy": {**PRIVATE["privacy"], **shares}})
+    budget = bank.budget()
+    for kind in ("train", "evaluate", "sketch"):
+        mechanism = plan.mechanism(kind)
+        assert mechanism is not None
+        for number in range(most_releases(plan, kind)):
+            budget.refuse_overspending(plan, mechanism, f"{kind} {number}")
+            bank.spend(mechanism, plan)
+    for kind in ("train", "evaluate", "sketch"):
+        mechanism = plan.mechanism(kind)
+        assert mechanism is not None
+        with pytest.raises(PrivacyError, match="the plan's own budget"):
+            budget.refuse_overspending(plan, mechanism, kind)
+
+
 def test_a_month_begins_anew_and_the_total_never(bank: Bank) -> None:
     bank.spend(ROUND, OTHER, times=10)
     cap = exact((ROUND, 10))
@@ -196,6 +276,13 @@ def test_a_history_of_one_plan_is_composed_exactly_and_one_of_several_by_the_fil
     (uncapped,) = bank.budget().statements("month", PLAN.delta)
     assert exact((ROUND, 10)) > 2
     assert "fixed by a cap of 4" in uncapped.method
+    # Seventeen caps were held up to the history, each at its part of δ.
+    order = float(uncapped.method.split("order ")[1].split(",")[0])
+    divergence = rdp.RdpAccountant(orders=[order])
+    step = dp_accounting.PoissonSampledDpEvent(0.25, dp_accounting.GaussianDpEvent(4.0))
+    divergence.compose(step, 100)
+    assert uncapped.epsilon == pytest.approx(divergence.get_epsilon(PLAN.delta / 17))
+    assert uncapped.delta == PLAN.delta
     assert (uncapped.cap, uncapped.left) == (None, None)
     assert bank.budget().statements("all", PLAN.delta)[0].releases == 10
 
@@ -240,11 +327,11 @@ def test_a_cap_is_checked_in_a_ledger_of_ten_thousand_charges_without_composing_
 
 @pytest.fixture
 def folder(tmp_path: Path) -> BankFolder:
-    """A bank that has taken the plan and has trained all of its rounds but the last."""
+    """A bank that has trained one round, with a cap that leaves room for one more; the plan itself has three."""
     made = make_bank(tmp_path / "bank-01")
+    set_policy(made.path, caps={"epsilon": {"phase": exact((PLAN.round_mechanism, 2)) * (1 + 1e-9)}})
     Gate(made).join(asking(PLAN, "join"))
-    for number in range(1, PLAN.rounds):
-        Gate(made).answer(asking(PLAN, round=number), lambda plan: draft_of(plan, "train"))
+    Gate(made).answer(asking(PLAN, round=1), lambda plan: draft_of(plan, "train"))
     return made
 
 
@@ -268,7 +355,7 @@ def test_two_processes_that_race_for_the_last_of_the_budget_do_not_both_get_it(f
     read, write = os.pipe()
 
     def train(attempt: int) -> None:
-        Gate(folder).answer(asking(PLAN, round=PLAN.rounds, attempt=attempt), lambda plan: draft_of(plan, "train"))
+        Gate(folder).answer(asking(PLAN, round=2, attempt=attempt), lambda plan: draft_of(plan, "train"))
 
     children = [in_a_process(partial(train, attempt), start=read) for attempt in (1, 2)]
     os.write(write, b"go")
@@ -278,13 +365,13 @@ def test_two_processes_that_race_for_the_last_of_the_budget_do_not_both_get_it(f
     assert ended == [0, 3]
     ledger = Ledger(folder.path / "ledger.db")
     ledger.verify()
-    assert len(ledger.mechanisms(PLAN.hash)) == PLAN.rounds
+    assert len(ledger.mechanisms(PLAN.hash)) == 2
 
 
 def test_work_that_a_crash_ends_is_charged_and_its_repetition_is_not_charged_again(folder: BankFolder) -> None:
     """Nothing may begin that is not reserved: the process dies in the middle of its work."""
     read, write = os.pipe()
-    request = asking(PLAN, round=PLAN.rounds)
+    request = asking(PLAN, round=2)
 
     def killed(_plan: Plan) -> Draft:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -296,8 +383,8 @@ def test_work_that_a_crash_ends_is_charged_and_its_repetition_is_not_charged_aga
     os.close(read)
     os.close(write)
     ledger = Ledger(folder.path / "ledger.db")
-    assert len(ledger.mechanisms(PLAN.hash)) == PLAN.rounds
-    with pytest.raises(PrivacyError, match="attempt 2 would bring"):
-        Gate(folder).answer(asking(PLAN, round=PLAN.rounds, attempt=2), lambda plan: draft_of(plan, "train"))
+    assert len(ledger.mechanisms(PLAN.hash)) == 2
+    with pytest.raises(PrivacyError, match=r"caps\.epsilon\.phase is .* round 2, attempt 2;"):
+        Gate(folder).answer(asking(PLAN, round=2, attempt=2), lambda plan: draft_of(plan, "train"))
     Gate(folder).answer(request, lambda plan: draft_of(plan, "train"))
-    assert len(ledger.mechanisms(PLAN.hash)) == PLAN.rounds
+    assert len(ledger.mechanisms(PLAN.hash)) == 2

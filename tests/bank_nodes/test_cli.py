@@ -70,7 +70,9 @@ def folder(tmp_path: Path, rows: Any, node: Node) -> Path:
     path = tmp_path / "north"
     assert node("init", path, "--bank", "north").code == 0
     BankFolder.fill(path, "north", rows, GENERATED_CONTRACT)
-    (path / "policy.yaml").write_text("uncovered: [encoder sketches, score histograms]\n")
+    (path / "policy.yaml").write_text(
+        "uncovered: [encoder sketches, score histograms, what windows carry into other rows]\n"
+    )
     (path / "plans").mkdir()
     for plan in (FIRST, SECOND):
         (path / "plans" / f"{plan.hash}.json").write_bytes(plan.canonical_json())
@@ -186,7 +188,9 @@ def test_a_hash_that_names_no_plan_or_too_little_of_one_decides_nothing(node: No
 
 
 def test_what_the_policy_forbids_is_not_approved_and_not_written_down(node: Node, folder: Path) -> None:
-    (folder / "policy.yaml").write_text("signers: [Grace Hopper]\nuncovered: [encoder sketches, score histograms]\n")
+    (folder / "policy.yaml").write_text(
+        "signers: [Grace Hopper]\nuncovered: [encoder sketches, score histograms, what windows carry into other rows]\n"
+    )
     said = node("approve", folder, FIRST.hash, "--by", "Ada")
     assert said.code == 1
     assert "'Ada' is not among `signers`" in said.err

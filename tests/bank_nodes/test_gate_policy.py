@@ -312,13 +312,13 @@ def epsilon_of(plan: Plan, rounds: int) -> float:
     return epsilon([mechanism] * rounds, plan.privacy.delta)
 
 
-def test_what_would_pass_the_plans_epsilon_is_refused_before_training(bank: Bank) -> None:
+def test_more_rounds_than_the_plans_noise_was_calibrated_for_are_refused_before_training(bank: Bank) -> None:
     bank.take(CLOSED)
     for number in (1, 2, 3):
         bank.train(CLOSED, number)
     for facts in ({"attempt": 2}, {"instance": "another"}):
         request = asking(CLOSED, round=3, **facts)
-        bank.refuses(PrivacyError, r"would bring ε to 4\.\d+ of 4 .*nothing was trained", request)
+        bank.refuses(ReleaseRefused, r"allows 3 releases of kind 'train', and all were begun here", request)
     assert len(bank.ledger.mechanisms()) == 3
 
 

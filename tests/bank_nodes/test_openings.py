@@ -19,7 +19,7 @@ from sealed_banks import SealedBanks
 from bank_nodes.approvals import Approvals
 from bank_nodes.release import Gate
 from bank_nodes.sealing import Sealing, _circle
-from fraudfl.errors import NotApproved, PrivacyError, ReleaseRefused, WireError
+from fraudfl.errors import NotApproved, PrivacyError, ReleaseRefused, WireError, WorkFailed
 from fraudfl.folder import BankFolder
 from fraudfl.protocols import Request
 from fraudfl.secagg.errors import SecureAggregationError
@@ -153,7 +153,7 @@ def test_a_reservation_that_released_nothing_opens_nothing(town: SealedBanks, mo
     attempt = town.attempt(number=2)
     with monkeypatch.context() as patch:
         patch.setattr(Sealing, "seal", lambda *_: {}["broken"])
-        with pytest.raises(KeyError):
+        with pytest.raises(WorkFailed):
             town.answer(ME, town.request(attempt))
     assert len(town.entries(ME, "reserved", "sketch")) == 2
     refused(town, town.request(attempt, "confirm", FIVE), "released nothing for the sketch sum")

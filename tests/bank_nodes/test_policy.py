@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_fleet import PRIVATE, tiny_config
+from memory_fleet import DISTRIBUTED, PRIVATE, SECURE, tiny_config
 
 from bank_nodes.policy import (
     Policy,
@@ -29,7 +29,7 @@ from fraudfl.plan import Plan, ReleaseRule, make_plan
 from fraudfl.privacy.ledger import LedgerTotals
 
 CONTRACT = GENERATED_CONTRACT.model_copy(update={"numeric": ("age",), "categorical": ("channel",)})
-SKETCHED = ["encoder sketches", "score histograms"]
+SKETCHED = ["encoder sketches", "score histograms", "what windows carry into other rows"]
 
 
 def plan_of(contract: Contract = CONTRACT, **phase: Any) -> Plan:
@@ -38,6 +38,14 @@ def plan_of(contract: Contract = CONTRACT, **phase: Any) -> Plan:
 
 
 OPEN, CLOSED = plan_of(), plan_of(**PRIVATE)
+MASKED = plan_of(**DISTRIBUTED)
+
+
+def trusting(plan: Plan) -> Plan:
+    """The same plan with a coordinator that is taken to be honest."""
+    assert plan.secure_aggregation is not None
+    curious = plan.secure_aggregation.model_copy(update={"coordinator": "honest-but-curious"})
+    return plan.model_copy(update={"secure_aggregation": curious})
 
 
 def policy(**sections: Any) -> Policy:
@@ -69,7 +77,7 @@ def test_a_plan_that_keeps_the_rules_is_approved() -> None:
 def test_a_plan_approved_in_advance_needs_no_rule_but_its_uncovered_releases_need_their_lines() -> None:
     advance = {"plans": [CLOSED.hash], "consortium": "another"}
     assert review(CLOSED, policy(approve=advance)) == []
-    assert len(review(CLOSED, policy(approve=advance, uncovered=SKETCHED[:1]))) == 1
+    assert len(review(CLOSED, policy(approve=advance, uncovered=SKETCHED[:1]))) == len(SKETCHED) - 1
     assert review(OPEN, policy(approve=advance, uncovered=["*"])) != []
 
 
@@ -82,6 +90,7 @@ def test_a_plan_approved_in_advance_needs_no_rule_but_its_uncovered_releases_nee
         ({"modes": []}, "privacy mode is 'local'; approve.modes has none"),
         ({"min_cohort": 2}, "the plan's minimum cohort is 1; approve.min_cohort is 2"),
         ({"secure_aggregation": True}, "the plan does not use secure aggregation"),
+        ({"min_colluding": 1}, "the plan holds against 0 colluding banks; approve.min_colluding is 1"),
         ({"max_rounds": 2}, "the plan has 3 rounds; approve.max_rounds is 2"),
         ({"kinds": ["assessment", "monitoring"]}, "the phase is a 'pilot'; approve.kinds has assessment, monitoring"),
         ({"consortium": "other"}, "the consortium is 'tiny'; approve.consortium is 'other'"),
@@ -125,7 +134,44 @@ def test_an_epsilon_that_no_noise_stands_behind_does_not_count(change: dict[str,
     plan = CLOSED.model_copy(update=change)
     approve = {"automatic": True, "max_epsilon": 1000, "modes": ["none", "local"]}
     told = review(plan, policy(uncovered=["*"], approve=approve))
-    assert told == ["the plan promises no ε; approve.max_epsilon asks for one of at most 1000"]
+    delta = ["the plan promises no δ; approve.max_delta is 1e-05"] if plan.private and not plan.noise_multiplier else []
+    assert told == ["the plan promises no ε; approve.max_epsilon asks for one of at most 1000", *delta]
+
+
+def test_a_small_epsilon_at_a_large_delta_is_approved_by_no_rule_that_leaves_delta_out() -> None:
+    """With one unit a δ of 0.09 is within 1/(10 units); ε = 1 there is far more at a δ that protects anybody."""
+    loose = CLOSED.privacy.model_copy(update={"units": 1, "delta": 0.09, "epsilon": 1.0})
+    loud = CLOSED.model_copy(update={"privacy": loose})
+    assert review(loud, rules(max_epsilon=1)) == ["δ is 0.09; approve.max_delta is 1e-05"]
+    assert review(loud, rules(max_epsilon=1, max_delta=0.09)) == []
+
+
+def test_a_delta_that_is_left_out_asks_nothing_of_plans_that_promise_nothing_and_one_that_is_given_does() -> None:
+    anything = {"automatic": True, "modes": ["none"]}
+    assert review(OPEN, policy(uncovered=["*"], approve=anything)) == []
+    told = review(OPEN, policy(uncovered=["*"], approve=anything | {"max_delta": 0.5}))
+    assert told == ["the plan promises no δ; approve.max_delta is 0.5"]
+
+
+def test_masks_that_rest_on_an_honest_coordinator_are_approved_only_where_the_policy_says_any() -> None:
+    asked = {"automatic": True, "secure_aggregation": True, "modes": ["none", "distributed"]}
+    for plan in (MASKED, plan_of(**SECURE)):
+        assert review(plan, policy(uncovered=["*"], approve=asked)) == []
+        (told,) = review(trusting(plan), policy(uncovered=["*"], approve=asked))
+        assert told == (
+            "the plan's secure aggregation holds against a coordinator that is 'honest-but-curious'; "
+            "approve.coordinator is 'malicious'"
+        )
+        assert review(trusting(plan), policy(uncovered=["*"], approve=asked | {"coordinator": "any"})) == []
+
+
+def test_a_plan_must_hold_against_as_many_colluding_banks_as_the_policy_says() -> None:
+    assert MASKED.secure_aggregation is not None
+    named = MASKED.secure_aggregation.colluding
+    asked = {"automatic": True, "modes": ["distributed"]}
+    assert review(MASKED, policy(uncovered=["*"], approve=asked | {"min_colluding": named})) == []
+    (told,) = review(MASKED, policy(uncovered=["*"], approve=asked | {"min_colluding": named + 1}))
+    assert told == f"the plan holds against {named} colluding banks; approve.min_colluding is {named + 1}"
 
 
 def test_a_delta_that_no_noise_stands_behind_does_not_count() -> None:
@@ -178,7 +224,7 @@ def test_each_release_without_privacy_needs_its_own_line(missing: str) -> None:
 
 def test_a_star_allows_every_release_and_no_other_pattern_does() -> None:
     assert objections(OPEN, policy(uncovered=["*"])) == []
-    assert len(objections(CLOSED, policy(uncovered=["enc*", "score*"]))) == 2
+    assert len(objections(CLOSED, policy(uncovered=["enc*", "score*", "what*"]))) == len(SKETCHED)
 
 
 def test_without_privacy_everything_that_a_plan_releases_is_uncovered() -> None:
@@ -293,6 +339,8 @@ def test_the_example_in_the_reference_is_a_policy_and_names_every_key(tmp_path: 
         ("hours:\n  zone: Europe/Nowhere\n", "line 2: hours.zone: found 'Europe/Nowhere'; no such time zone"),
         ("hours:\n  windows:\n    - daily 1:00-2:00\n", "line 3: hours.windows.0: found 'daily 1:00-2:00'; times"),
         ("caps:\n  epsilon: {month: .inf}\n", "line 2: caps.epsilon.month: found inf"),
+        ("caps:\n  epsilon: {month: 4, delta: 0}\n", "line 2: caps.epsilon.delta: found 0; Input should be greater"),
+        ("approve:\n  coordinator: honest\n", "line 2: approve.coordinator: found 'honest'; Input should be"),
         ("uncovered: encoder sketches\n", "line 1: uncovered: found 'encoder sketches'; Input should be a valid tuple"),
     ],
 )

@@ -147,6 +147,14 @@ REFUSALS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "a masked update that comes late cannot be used by itself; set stragglers: drop",
     ),
     ("small cohort", SECURE, {"cohort": 3}, "cohort 3 is smaller than min_cohort 4"),
+    (
+        "too small a clip",
+        LOCAL,
+        {"privacy": {"clip_norm": 1e-3}},
+        "clip_norm is 0.001; expected 0.01 to 10000: gradients are float32, where far smaller or larger norms lose "
+        "their digits, and the bound that noise is scaled to would not hold",
+    ),
+    ("too large a clip", DISTRIBUTED, {"privacy": {"clip_norm": 10001.0}}, "clip_norm is 10001; expected 0.01 to"),
     ("account rows", LOCAL, {"privacy": {"account_rows": 0}}, "greater than or equal to 1"),
     ("bound", DISTRIBUTED, {"privacy": {"sum_bound": 0}}, "greater than 0"),
     ("another name", LOCAL, {"privacy": {"training_share": 0.5}}, "no such key"),
@@ -176,6 +184,11 @@ def test_a_line_is_that_of_the_section_that_is_wrong(tmp_path: Path) -> None:
         load_config(path)
     line = 1 + path.read_text().splitlines().index("  secure_aggregation:")
     assert f"line {line}: phases.0.secure_aggregation:" in str(caught.value)
+
+
+@pytest.mark.parametrize("norm", [0.01, 1e4])
+def test_clip_norms_reach_from_a_hundredth_to_ten_thousand(norm: float) -> None:
+    assert PrivacyConfig(clip_norm=norm).clip_norm == norm
 
 
 def test_promises_are_off_unless_asked_for_and_settings_do_not_change() -> None:

@@ -12,9 +12,11 @@ from dp_accounting import NeighboringRelation
 from dp_accounting.pld import PLDAccountant
 from memory_fleet import DISTRIBUTED, PRIVATE, SECURE, plan_of, tiny_config
 
+from fraudfl.config import FeaturesConfig
 from fraudfl.data.schema import Contract
+from fraudfl.data.simulate import GENERATED_CONTRACT
 from fraudfl.errors import PlanError
-from fraudfl.plan import Plan, make_plan
+from fraudfl.plan import WINDOWS, Plan, make_plan
 from fraudfl.privacy.accounting import epsilon
 
 PLAIN, CLOSED, SHARED = plan_of(), plan_of(**PRIVATE), plan_of(**DISTRIBUTED)
@@ -92,7 +94,7 @@ def test_a_field_that_this_version_does_not_know_is_refused() -> None:
 
 
 def test_what_is_not_private_is_named_and_where_nothing_is_promised_nothing_is() -> None:
-    assert CLOSED.not_covered == ("encoder sketches", "score histograms")
+    assert CLOSED.not_covered == ("encoder sketches", "score histograms", "what windows carry into other rows")
     assert PLAIN.not_covered == ()
     private = {**PRIVATE, "training": {"prior": "released"}, "baselines": ["alone"]}
     assert plan_of(**private).not_covered == (
@@ -100,6 +102,7 @@ def test_what_is_not_private_is_named_and_where_nothing_is_promised_nothing_is()
         "label counts",
         "score histograms",
         "score histograms of the model trained alone",
+        "what windows carry into other rows",
     )
 
 
@@ -154,7 +157,8 @@ def test_under_secure_aggregation_all_that_depends_on_data_leaves_in_sums_and_lo
     phase: dict[str, Any],
 ) -> None:
     listed = [rule for rules in plan_of(**phase).releases.values() for rule in rules]
-    assert {rule.content for rule in listed} == {"encoder sketches", "model updates", "score histograms"}
+    windows = {WINDOWS} if "privacy" in phase else set()
+    assert {rule.content for rule in listed} == {"encoder sketches", "model updates", "score histograms"} | windows
     assert all(rule.summed for rule in listed)
     assert not any(rule.summed for rules in PLAIN.releases.values() for rule in rules)
 
@@ -162,8 +166,13 @@ def test_under_secure_aggregation_all_that_depends_on_data_leaves_in_sums_and_lo
 def test_what_encoder_and_evaluation_shares_pay_for_is_covered() -> None:
     shares = {"encoder_share": 0.1, "evaluation_share": 0.1}
     plan = plan_of(**{**DISTRIBUTED, "privacy": {**DISTRIBUTED["privacy"], **shares}})
-    assert plan.not_covered == ()
-    assert SHARED.not_covered == ("encoder sketches", "score histograms")
+    assert plan.not_covered == ("what windows carry into other rows",)
+    assert SHARED.not_covered == ("encoder sketches", "score histograms", "what windows carry into other rows")
+
+
+def test_a_plan_without_windows_has_nothing_that_they_carry() -> None:
+    config = tiny_config(PRIVATE).model_copy(update={"features": FeaturesConfig(windows_days=(), aggregates=())})
+    assert WINDOWS not in make_plan(config, config.phases[0], GENERATED_CONTRACT).not_covered
 
 
 def test_banks_of_a_distributed_plan_share_the_noise_over_the_minimum_cohort() -> None:

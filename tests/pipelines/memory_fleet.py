@@ -53,7 +53,10 @@ from server.workspace import Workspace
 
 INSTANCE = "0123456789abcdef"
 COHORT = hashlib.sha256(b"all").hexdigest()
-TRUSTING = {"approve": {"automatic": True, "modes": ["none", "local", "distributed"]}, "uncovered": ["*"]}
+TRUSTING = {
+    "approve": {"automatic": True, "modes": ["none", "local", "distributed"], "coordinator": "any"},
+    "uncovered": ["*"],
+}
 """A policy that approves every plan."""
 LAYOUT: Layout = (("w", (3, 2)), ("b", (2,)))
 UNSEALED: tuple[Kind, ...] = ("join", *SUMMED)

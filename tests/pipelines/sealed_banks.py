@@ -21,7 +21,7 @@ from fraudfl.protocols import Kind, Reply, Request, Scalar
 from fraudfl.secagg.attempt import Attempt
 from fraudfl.secagg.bitpack import unpack
 from fraudfl.secagg.survivors import SurvivorSet, pack_confirmations
-from fraudfl.summed import attempt_of, parts_of, spell_members
+from fraudfl.summed import asked_digest, attempt_of, parts_of, spell_members
 from fraudfl.trust.keys import parse_signed
 from fraudfl.trust.roster import Roster
 from pipelines.encoding import join
@@ -59,10 +59,17 @@ class SealedBanks:
     def roster(self) -> Roster:
         return roster_of(self.folders / self.banks[0])
 
-    def attempt(self, kind: Kind = "sketch", *, number: int = 1, cohort: Iterable[str] | None = None) -> Attempt:
+    def attempt(
+        self,
+        kind: Kind = "sketch",
+        *,
+        number: int = 1,
+        cohort: Iterable[str] | None = None,
+        values: Mapping[str, Scalar] = {},
+    ) -> Attempt:
         banks = self.banks if cohort is None else tuple(cohort)
         where = (1 if kind == "train" else 0, number)
-        return attempt_of(self.plan, INSTANCE, kind, where, banks, self.peers)
+        return attempt_of(self.plan, INSTANCE, kind, where, banks, self.peers, asked_digest(values))
 
     def request(
         self,
@@ -74,6 +81,8 @@ class SealedBanks:
     ) -> Request:
         """A request that belongs to an attempt: what is to be summed, or what opens the sum over `survivors`."""
         spelled: dict[str, Scalar] = {"peers": attempt.peers, "members": spell_members(attempt.cohort, self.banks)}
+        if kind in ("confirm", "reveal"):
+            spelled["asked"] = attempt.asked
         if survivors is not None:
             spelled["survivors"] = spell_members(tuple(survivors), self.banks)
         return Request(

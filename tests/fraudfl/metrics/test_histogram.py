@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
-from fraudfl.errors import DataError, NonFiniteError, WireError
+from fraudfl.errors import DataError, WireError
 from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
 
 BINS = ScoreBins()
@@ -145,9 +145,14 @@ def test_histograms_of_different_plans_cannot_be_added():
         ScoreHistogram.empty(ScoreBins(count=64)) + ScoreHistogram.empty(ScoreBins(count=32))
 
 
+@pytest.mark.parametrize(("logit", "place"), [(np.inf, -1), (-np.inf, 0), (np.nan, 0)])
+def test_a_score_that_is_not_finite_is_counted_in_an_outer_bin_like_any_other(logit, place):
+    for dtype in (np.float32, np.float64):
+        histogram = ScoreHistogram.from_logits(np.array([logit, 0.0, logit], dtype), np.array([0, 1, 1]), BINS)
+        assert (histogram.negative[place], histogram.positive[place], histogram.total) == (1, 1, 3)
+
+
 def test_scores_and_labels_that_make_no_sense_are_refused():
-    with pytest.raises(NonFiniteError, match="row 1"):
-        ScoreHistogram.from_logits(np.array([0.0, np.nan]), np.array([0, 1]), BINS)
     with pytest.raises(DataError, match="label in row 0 is 2"):
         ScoreHistogram.from_logits(np.array([0.0]), np.array([2]), BINS)
     with pytest.raises(DataError, match="shape"):

@@ -123,6 +123,31 @@ def test_seeds_of_torch_and_numpy_do_not_repeat_a_private_run():
     assert not np.array_equal(*results)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_weights_that_a_step_makes_overflow_stay_as_they_were_and_nothing_is_refused(optimizer):
+    vector = initial_vector(MODEL, 5, prior=0.2, seed=1)
+    vector[7] = 3.3e38
+    config = TrainingConfig(optimizer=optimizer)
+    noise = RecordedNoise([np.arange(200)] * 3, -1e4)
+    trained = train_dp(MODEL, vector, make_data(), config, DP, learning_rate=3e37, noise=noise)
+    assert np.isfinite(trained.vector).all()
+    assert trained.vector[7] == vector[7]
+    assert trained.steps == 3
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_rows_that_are_not_finite_count_for_nothing(value):
+    vector = initial_vector(MODEL, 5, prior=0.2, seed=1)
+    data = make_data()
+    data.features[50:] = value
+    rows = [np.arange(200)], [np.arange(50)]
+    with_them, without = (
+        train_dp(MODEL, vector, data, SGD, DP.with_steps(1), learning_rate=0.1, noise=RecordedNoise(draws, 1.0))
+        for draws in rows
+    )
+    np.testing.assert_array_equal(with_them.vector, without.vector)
+
+
 def test_the_proximal_pull_applies_after_the_noise():
     vector = initial_vector(LOGISTIC, 5, prior=0.2, seed=1)
     none = np.zeros(0, dtype=np.int64)

@@ -172,6 +172,24 @@ def test_one_object_for_many_steps_gives_what_single_calls_give():
         np.testing.assert_array_equal(vector, make_vector(seed))
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e30, 3e38])
+def test_a_release_is_finite_whatever_the_weights(scale):
+    got = released(make_data(), vector=np.float32(scale) * np.sign(make_vector()), bound=10.0)
+    assert np.isfinite(got).all()
+    assert np.abs(got).max() <= 10.0
+
+
+def test_among_many_nearly_equal_units_one_more_moves_the_release_by_the_margin_at_most():
+    """Rounding errors of such rows point the same way, and would add up in float32."""
+    rows = 60_001
+    generator = np.random.default_rng(0)
+    features = np.ones((rows, 5), np.float32) * (1 + 1e-3 * generator.random((rows, 1), dtype=np.float32))
+    labels = np.zeros(rows, np.float32)
+    whole, rest = (released(LocalData(features[first:], labels[first:])) for first in (0, 1))
+    assert np.linalg.norm(whole) > 0.3 * rows
+    assert np.linalg.norm(whole - rest) <= 0.5 * (1 + 1e-6)
+
+
 @pytest.mark.parametrize("bound", [0.0, -1.0, float("nan")])
 def test_a_bound_that_is_not_positive_is_refused(bound):
     with pytest.raises(TrainingError, match="expected a positive number"):
