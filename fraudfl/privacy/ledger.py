@@ -184,7 +184,7 @@ class Ledger:
             return self._append(connection, "noted", {"plan_hash": plan_hash, "note": text})
 
     def acknowledge(self, instance: str, round_number: int) -> None:
-        """Drop the bytes of training replies, and of what opened their sums, once the coordinator has stored them."""
+        """Drop the bytes of training replies that the coordinator has stored for good; the entries stay."""
         with self._store.writing() as connection:
             _drop(connection, instance, round_number)
 
@@ -373,9 +373,8 @@ def _drop(connection: sqlite3.Connection, instance: str, round_number: int) -> N
     connection.execute(
         # Without the index named, SQLite may walk all training releases for each kept reply.
         "DELETE FROM replies WHERE EXISTS (SELECT 1 FROM entries INDEXED BY entries_by_key"
-        " WHERE entries.key = replies.key AND event = 'released' AND instance = ? AND round <= ?"
-        # With the updates go the answers that opened their sums.
-        " AND (kind = 'train' OR kind IN ('confirm', 'reveal') AND key LIKE '%-train/%'))",
+        " WHERE entries.key = replies.key AND event = 'released' AND instance = ? AND kind = 'train'"
+        " AND round <= ?)",
         (instance, round_number),
     )
 

@@ -74,8 +74,7 @@ def openings(one: Consortium, kind: str) -> dict[str, dict[str, list[str]]]:
         ledger = one.ledger(bank)
         for entry in ledger.entries():
             if (entry.event, entry.kind) == ("released", kind):
-                # What opened a stored sum is dropped at the bank; the coordinator saw it leave.
-                reply: Reply = unframe(ledger.kept(entry.key) or one.fleet.sent[bank, entry.key][0])
+                reply: Reply = unframe(ledger.kept(entry.key) or b"")
                 found.setdefault(entry.key, {}).setdefault(bank, []).append(str(reply.values["survivors"]))
         ledger.verify()
     return found

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
+from fraudfl.config import ModelConfig
 from fraudfl.errors import DataError, WireError
 from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
+from fraudfl.models.mlp import build_model, initial_vector, score_logits, set_vector
 
 BINS = ScoreBins()
 
@@ -150,6 +152,19 @@ def test_a_score_that_is_not_finite_is_counted_in_an_outer_bin_like_any_other(lo
     for dtype in (np.float32, np.float64):
         histogram = ScoreHistogram.from_logits(np.array([logit, 0.0, logit], dtype), np.array([0, 1, 1]), BINS)
         assert (histogram.negative[place], histogram.positive[place], histogram.total) == (1, 1, 3)
+
+
+@pytest.mark.parametrize("hidden", [(32, 16), (10, 7)])
+def test_a_rows_score_and_so_its_bin_is_the_same_beside_any_number_of_other_rows(hidden):
+    generator = np.random.default_rng(6)
+    config = ModelConfig(hidden=hidden)
+    model = build_model(config, 9)
+    set_vector(model, initial_vector(config, 9, prior=0.3, seed=1))
+    features = np.repeat(generator.standard_normal((1, 9)), 1003, axis=0).astype(np.float32)
+    logits = score_logits(model, features)
+    assert len(np.unique(logits)) == 1
+    for count in (1, 3, 16, 1002):
+        np.testing.assert_array_equal(score_logits(model, features[-count:]), logits[-count:])
 
 
 def test_scores_and_labels_that_make_no_sense_are_refused():

@@ -279,11 +279,10 @@ def test_no_weights_let_one_unit_contribute_more_than_the_clip_norm(clip_norm, p
 
 
 def test_a_gradient_shorter_than_the_clip_norm_is_left_as_it_is_and_a_longer_one_gets_that_length():
-    model = build_model(LOGISTIC, 5)
     features, labels = torch.full((1, 5), 1e-9), torch.zeros(1)
     gradient = np.sqrt(5 * 1e-18 + 1) / 2
     for clip_norm, expected in ((1e-6, 1e-6), (0.1, 0.1), (gradient * 1.0001, gradient)):
-        got = GhostClipper(model.train(), clip_norm).gradient_sum(features, labels, 1.0)
+        got = GhostClipper(build_model(LOGISTIC, 5).train(), clip_norm).gradient_sum(features, labels, 1.0)
         assert float(got.norm()) == pytest.approx(expected, rel=1e-9)
 
 
