@@ -74,7 +74,7 @@ class ScoreHistogram:
         Where the score is not finite an error would tell whoever chose the weights that some row makes them overflow.
 
         Args:
-            logits: Shape (n,). Infinity is counted in the top bin; minus infinity, and what is no number, in the bottom.
+            logits: Shape (n,). Infinity is counted in the top bin; minus infinity, and not-a-number, in the lowest.
             labels: 0 or 1, shape (n,).
             bins: The plan's bins.
 

@@ -314,3 +314,16 @@ def test_an_empty_ledger_is_shown(tmp_path: Path, made: Path, node: Node) -> Non
     folder = shutil.copytree(made, tmp_path / "fresh")
     (folder / "ledger.db").unlink()
     assert node("ledger", "show", folder).code == 0
+
+
+def test_a_bank_whose_ledger_forgot_what_the_operator_signed_for_releases_nothing_though_the_coordinator_is_silent(
+    folder: Path,
+) -> None:
+    backup = (folder / "ledger.db").read_bytes()
+    reply = train(folder, 1)
+    KeptReceipts(folder).take(receipt(reply))
+    assert train(folder, 2).entry > reply.entry
+    back_to(folder, backup)
+    with pytest.raises(ReleaseRefused, match=f"lacks entry {reply.entry}, which the operator has signed for"):
+        train(folder, 1)
+    assert not ledger_of(folder).mechanisms()

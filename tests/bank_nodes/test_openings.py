@@ -282,3 +282,19 @@ def test_what_opens_a_sum_is_refused_under_a_plan_without_secure_aggregation(tow
     plain = plan_of()
     Gate(BankFolder(town.folders / ME)).join(asking(plain, "join"))
     refused(town, asking(plain, "reveal"), "does not contain 'reveal'")
+
+
+def test_banks_that_are_asked_to_work_on_different_models_are_in_different_attempts(town: SealedBanks) -> None:
+    """Masks of different attempts never cancel, so that no sum isolates the one bank that got the real model."""
+    one, other = (town.attempt(number=2, values={"model": digit * 64}) for digit in "ab")
+    assert one.digest != other.digest != town.attempt(number=2).digest
+    with pytest.raises(WireError, match="is not that of the cohort it names"):
+        town.answer(ME, town.request(one))
+
+
+def test_a_second_cohort_in_one_attempt_is_refused_before_anything_is_charged(town: SealedBanks) -> None:
+    whole, fewer = town.attempt(number=2), town.attempt(number=2, cohort=FIVE)
+    town.answer(ME, town.request(whole))
+    begun = len(town.entries(ME, "reserved", "sketch"))
+    refused(town, town.request(fewer), "was begun with another cohort, model or phase instance")
+    assert len(town.entries(ME, "reserved", "sketch")) == begun
