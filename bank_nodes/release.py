@@ -14,7 +14,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from bank_nodes.approvals import BY_RULE, Approvals
-from bank_nodes.budget import Budget
+from bank_nodes.budget import Budget, most_releases
 from bank_nodes.checks import MAX_REPLY_BYTES, Draft, check_draft
 from bank_nodes.kept_receipts import KeptReceipts
 from bank_nodes.openings import refuse_other_set, refuse_unopened
@@ -354,9 +354,8 @@ def _most(plan: Plan, kind: Kind) -> int:
     What ε pays for is as often as its noise was calibrated for, so that ε never is what stops a phase half-way. Keys
     and what opens sums follow each round, newcomers and each attempt.
     """
-    spare = plan.privacy.spare_attempts
     if plan.mechanism(kind) is not None:
-        return plan.rounds + spare if kind == "train" else 2 if spare else 1
+        return most_releases(plan, kind)
     if kind == "train":
         return plan.attempts * plan.rounds
     return plan.attempts * (plan.rounds + 3 if kind in ("peers", "confirm", "reveal") else 1)

@@ -142,7 +142,7 @@ class Ledger:
 
     def reserved_otherwise(self, release: Release) -> Entry | None:
         """A release that was begun for the same question of a plan under another key: another cohort, or instance."""
-        same = "plan_hash = ? AND event = 'reserved' AND kind = ? AND round = ? AND attempt = ?"
+        same = "plan_hash = ? AND event IN ('reserved', 'restored') AND kind = ? AND round = ? AND attempt = ?"
         query = f"{SELECT} WHERE {same} AND key != ?"
         facts = (release.plan_hash, release.kind, release.round, release.attempt, release.key)
         with self._store.reading() as connection:

@@ -17,8 +17,9 @@ from fraudfl.training.units import units_of
 # One unit can move a sum by a little more than C, by rounding (Casacuberta et al. 2022). Norms, factors and sums are
 # float64 (`GhostClipper`): each of n units, of k rows, contributes C (1 + k 2^-27) at most (where the rows' gradients
 # cancel, see `_rounding_floor`), and adding them up errs by n C n 2^-53 at most. Two sums that differ in one unit are
-# so C (1 + k 2^-27 + 2 n^2 2^-53) apart: within C (1 + 2^-10) for a million units of 1,000 rows or less. This much more noise covers it; the accountant counts the noise without it. All this takes that
-# a row's float32 gradient has the same bits beside any other rows: see `BLOCK_ROWS`.
+# so C (1 + k 2^-27 + 2 n^2 2^-53) apart: within C (1 + 2^-10) for a million units of 1,000 rows or less. This much more
+# noise covers it; the accountant counts the noise without it. All this takes that a row's float32 gradient has the same
+# bits beside any other rows: see `BLOCK_ROWS`.
 _ROUNDING_MARGIN = 1 + 2**-10
 
 

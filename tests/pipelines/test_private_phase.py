@@ -102,9 +102,7 @@ def test_a_repeated_attempt_is_charged_and_a_bank_without_budget_is_left_out_not
 
     one.happening = happening
     phase = one.phase()
-    with pytest.raises(
-        QuorumError, match=r"ReleaseRefused: plan [0-9a-f]{12} allows 3 releases of kind 'train'"
-    ):
+    with pytest.raises(QuorumError, match=r"ReleaseRefused: plan [0-9a-f]{12} allows 3 releases of kind 'train'"):
         run_phase(phase, ())
     assert phase.state.round == 2
     assert max(spent(one, bank) for bank in one.fleet.banks()) <= 4.0 * (1 + 1e-6)
