@@ -26,8 +26,9 @@ from fraudfl.metrics.exact import auprc
 from fraudfl.models.mlp import build_model, layout, score_logits, set_vector
 from fraudfl.plan import Plan, make_plan
 from fraudfl.privacy.denoise import plausible_counts
-from fraudfl.privacy.mechanisms import DpSgd
+from fraudfl.privacy.mechanisms import DpSgd, GaussianSum
 from fraudfl.privacy.noise import NoiseSource
+from fraudfl.privacy.noisy_counts import noisy_counts
 from fraudfl.protocols import Aggregator, Scored, Vector
 from fraudfl.summed import Part, parts_of
 from fraudfl.training.batches import LocalData
@@ -92,9 +93,9 @@ class Consortium:
         if plan.secure_aggregation is None:
             sent = sum(len(pack_counts(vector)) for vector in vectors) // len(vectors)
         mechanism = plan.mechanism("sketch")
-        if mechanism is None:
+        if not isinstance(mechanism, GaussianSum):
             return fit_encoder(plan.encoder, Sketch.from_vector(plan.encoder, np.sum(vectors, axis=0))), sent
-        noisy = [vector + mechanism.share_deviation * self._noise.gaussian(len(vector)) for vector in vectors]
+        noisy = [noisy_counts(vector, mechanism, self._noise) for vector in vectors]
         total = np.rint(self._opened(part, noisy)).astype(np.int64)
         return fit_encoder(plan.encoder, Sketch.from_vector(plan.encoder, total).each(plausible_counts)), sent
 
