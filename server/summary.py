@@ -16,9 +16,18 @@ from server.workspace import PhaseFolder, Workspace, write_json
 
 def write_summary(config: FraudflConfig, workspace: Workspace, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     """Write and return the summary."""
-    summary = {"consortium": config.consortium.name, "data": config.data.source, "phases": outcomes}
+    phases = [_for_others(outcome) for outcome in outcomes]
+    summary = {"consortium": config.consortium.name, "data": config.data.source, "phases": phases}
     write_json(workspace.summary_file, summary)
     return summary
+
+
+def _for_others(outcome: dict[str, Any]) -> dict[str, Any]:
+    """The outcome in the summary's agreed form; what only gates look at stays with the phase."""
+    metrics = outcome["metrics"]
+    if metrics is None:
+        return outcome
+    return outcome | {"metrics": {name: value for name, value in metrics.items() if name != "fairness"}}
 
 
 def unfinished_outcome(phase: PhaseConfig, folder: PhaseFolder, roster: int) -> dict[str, Any]:
@@ -47,7 +56,7 @@ def unfinished_outcome(phase: PhaseConfig, folder: PhaseFolder, roster: int) -> 
             "unit": phase.privacy.unit,
             "delta": phase.privacy.delta if phase.privacy.mode != "none" else None,
             "epsilon_max": None,
-            "secure_aggregation": False,
+            "secure_aggregation": phase.secure_aggregation is not None,
             "not_covered": list(plan.not_covered) if plan else [],
         },
         "transfer": asdict(TransferSummary(state.meter.bytes_up, state.meter.bytes_down, 0, 0, 0.0, 0.0, 0.0)),
