@@ -79,7 +79,7 @@ class Consortium:
             secret = one.exchange(other.public_key())
         facts = {
             name: getattr(attempt, name)
-            for name in ("attempt", "cohort", "instance", "kind", "peers", "plan_hash", "round")
+            for name in ("asked", "attempt", "cohort", "instance", "kind", "peers", "plan_hash", "round")
         }
         digest = hashlib.sha256(b"fraudfl/secagg/attempt/1\0" + _json(facts)).hexdigest()
         info = _json(["fraudfl/secagg/seed/1", purpose, digest, part, list(banks)])

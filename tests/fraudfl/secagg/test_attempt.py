@@ -28,6 +28,7 @@ OTHER: dict[str, Any] = {
     "attempt": 2,
     "cohort": ("east", "north"),
     "peers": "cf" * 32,
+    "asked": "ef" * 32,
 }
 BAD: list[tuple[str, Any]] = [
     ("plan_hash", "AB" * 32),
