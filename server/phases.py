@@ -67,7 +67,7 @@ class Phases:
             folder = self._folder(name)
             outcome = folder.result()
             if outcome is not None and outcome["status"] in STATUS.values():
-                raise PhaseError(f"phase {name!r} came to its end: {outcome['status']}")
+                raise PhaseError(f"phase {name!r} is {outcome['status']}")
             self._refuse_gated(name)
             begun = (folder.path / "roster.json").exists()
             if begun != resume:
