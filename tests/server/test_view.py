@@ -43,7 +43,14 @@ def outcome(**facts: Any) -> dict[str, Any]:
         "not_covered": ["sketches"],
     }
     usual = {"name": "pilot", "kind": "pilot", "status": "completed", "roster": 6, "banks": 5, "rounds": 3}
-    usual |= {"model_version": 1, "excluded": [], "gates": [], "metrics": metrics, "privacy": privacy, "transfer": transfer}
+    usual |= {
+        "model_version": 1,
+        "excluded": [],
+        "gates": [],
+        "metrics": metrics,
+        "privacy": privacy,
+        "transfer": transfer,
+    }
     return usual | {"seconds": 3.0} | facts
 
 
