@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,6 +15,7 @@ from zoneinfo import ZoneInfo
 from bank_nodes.approvals import BY_RULE, Approvals
 from bank_nodes.budget import Budget, most_releases
 from bank_nodes.checks import MAX_REPLY_BYTES, Draft, check_draft
+from bank_nodes.gate_lock import gate_locked
 from bank_nodes.kept_receipts import KeptReceipts
 from bank_nodes.openings import refuse_other_set, refuse_unopened
 from bank_nodes.policy import Policy, objections, over_cap, read_policy, review
@@ -47,6 +47,7 @@ class Gate:
         """Stand at the door of one bank's folder."""
         self._folder = folder
         self._ledger = Ledger(folder.path / "ledger.db", clock)
+        self._receipts = KeptReceipts(folder.path, folder.bank)
         self._clock = clock
 
     def join(self, request: Request) -> Reply:
@@ -87,7 +88,7 @@ class Gate:
         """
         # One request at a time: a redelivery waits for the work under way and gets its bytes, and the budget that one
         # request was checked against cannot be spent by another meanwhile.
-        with self._alone():
+        with gate_locked(self._folder.path):
             # Not written down: new entries would only cover up what the ledger has forgotten.
             self._refuse_forgetful(request)
             try:
@@ -99,18 +100,12 @@ class Gate:
                 self._write_down(request, error)
                 raise
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with (self._folder.path / "gate.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
     def _keep_receipt(self, request: Request) -> None:
         """Keep the operator's word for what it has received; one that is wrong is told of, and proves nothing."""
         entry = self._ledger.entry(request.seen) if "receipt" in request.payloads else None
         if entry is not None:
             try:
-                KeptReceipts(self._folder.path, self._folder.bank).take_short(request.payloads["receipt"], entry)
+                self._receipts.take_short(request.payloads["receipt"], entry)
             except TrustError as error:
                 log.warning("%s", error)
 
@@ -127,8 +122,9 @@ class Gate:
         if request.kind in ("confirm", "reveal"):
             refuse_unopened(self._ledger, plan, request)
         release = _release(request, plan)
-        self._refuse_failed(request)
-        if known is None:
+        if known is not None:
+            self._refuse_failed(request)
+        else:
             self._refuse_second_cohort(plan, release)
             # A reservation that a crash left open is charged already. One byte at least will leave: what cannot leave
             # today must not be charged.
@@ -264,7 +260,7 @@ class Gate:
             raise NotApproved(f"plan {short} was approved, but this bank's policy has changed: {against[0]}")
 
     def _refuse_forgetful(self, request: Request) -> None:
-        newest = KeptReceipts(self._folder.path, self._folder.bank).newest()
+        newest = self._receipts.newest()
         if newest is not None and self._ledger.behind(*newest):
             raise ReleaseRefused(
                 f"this bank's ledger lacks entry {newest[0]}, which the operator has signed for: it was restored from "
@@ -336,9 +332,9 @@ class Gate:
     def _write_down(self, request: Request, error: Exception) -> None:
         """What was refused, and why, for whoever reads the record; that it cannot be written is no second error."""
         with suppress(FraudflError):
-            said, last = _reason(error)[:500], self._ledger.entries(self._ledger.head()[0] - 1)
+            said, last = _reason(error)[:500], self._ledger.entry(self._ledger.head()[0])
             # A coordinator that waits asks again every few seconds; one entry says it.
-            if not last or (last[-1].event, last[-1].key, last[-1].note) != ("refused", request.key, said):
+            if last is None or (last.event, last.key, last.note) != ("refused", request.key, said):
                 self._ledger.refuse(_release(request, None), said)
 
 

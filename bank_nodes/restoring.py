@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from bank_nodes.approvals import Approvals, offered
 from bank_nodes.budget import most_releases
+from bank_nodes.gate_lock import gate_locked
 from bank_nodes.kept_receipts import compare
 from fraudfl.errors import PrivacyError
 from fraudfl.plan import Plan
@@ -91,7 +90,7 @@ def carry_out(folder: Path, repair: Repair, by: str) -> None:
         repair: What to write down.
         by: Who restores: a person's name.
     """
-    with _gate_closed(folder):
+    with gate_locked(folder):
         shutil.rmtree(folder / "secagg", ignore_errors=True)
         if (folder / "secagg").exists():
             raise PrivacyError(f"{folder / 'secagg'}: cannot be removed; its masks must never be used again")
@@ -100,13 +99,6 @@ def carry_out(folder: Path, repair: Repair, by: str) -> None:
         approvals = Approvals(folder)
         for plan in repair.closing:
             approvals.decide(plan, "revoke", by, "the ledger was restored from an older copy")
-
-
-@contextmanager
-def _gate_closed(folder: Path) -> Iterator[None]:
-    with (folder / "gate.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _approved(folder: Path, plan: Plan) -> bool:

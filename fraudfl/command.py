@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from fraudfl.errors import ConfigError, FraudflError
 
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_GATED, EXIT_INTERRUPTED = 1, 2, 3, 130
 QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",

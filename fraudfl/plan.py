@@ -141,7 +141,8 @@ class Plan(Frozen):
     @property
     def delta(self) -> float:
         """What the mechanisms' δ may come to: the phase's δ without the part set aside for whole numbers."""
-        return _continuous_delta(self.privacy)
+        set_aside = DISCRETE_PART if self.privacy.mode == "distributed" else 0.0
+        return self.privacy.delta * (1 - set_aside)
 
     @property
     def round_mechanism(self) -> DpSgd | None:
@@ -310,10 +311,6 @@ def _carries(plan: Plan) -> bool:
 def _colluding(plan: Plan) -> int:
     secure = plan.secure_aggregation
     return secure.colluding if secure is not None and plan.privacy.mode == "distributed" else 0
-
-
-def _continuous_delta(privacy: PrivacyConfig) -> float:
-    return privacy.delta * (1 - DISCRETE_PART) if privacy.mode == "distributed" else privacy.delta
 
 
 def releases_of(plan: Plan) -> dict[str, tuple[ReleaseRule, ...]]:

@@ -75,13 +75,10 @@ def entry_bound(plan: Plan, kind: Kind) -> float:
 
 def _encoding(plan: Plan, kind: Kind, bound: float, parties: int) -> FixedPoint:
     mechanism = plan.mechanism(kind)
-    if mechanism is not None and kind != "train":
-        # Counts with noise, in whichever mode: the grid is that of the noise.
-        share = mechanism.share_deviation
-        return _sums(bound, parties, share, largest_step(share))
-    if mechanism is not None and plan.privacy.mode == "distributed":
-        return _sums(bound, parties, mechanism.share_deviation, largest_step(mechanism.share_deviation))
-    return _sums(bound, parties, 0.0, UPDATE_STEP if kind == "train" else 1.0)
+    if mechanism is None or (kind == "train" and plan.privacy.mode != "distributed"):
+        # Updates of mode `local` have their noise in many steps, and none of it fits a grid.
+        return _sums(bound, parties, 0.0, UPDATE_STEP if kind == "train" else 1.0)
+    return _sums(bound, parties, mechanism.share_deviation, largest_step(mechanism.share_deviation))
 
 
 def _sums(bound: float, parties: int, share: float, step: float) -> FixedPoint:

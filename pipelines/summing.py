@@ -143,7 +143,8 @@ class _Attempt:
             extra = self._enclose(bank)
             return Enclosed({**extra.values, **self._address()}, extra.payloads)
 
-        self._ask(asked, self._attempt.cohort, enclosed, self._take)
+        requests = addresses(self._phase, asked, self._attempt.cohort, enclosed)
+        one_attempt(self._phase, requests, self._take, fewest(self._phase))
         opened = self._open() if self._terms.recover else {name: sum_.complete() for name, sum_ in self._sums.items()}
         vectors = {part.name: part.encoding.decode(opened[part.name]) for part in self._parts}
         return Summed(vectors, frozenset(self._survivors))
@@ -157,15 +158,6 @@ class _Attempt:
 
     def _address(self) -> dict[str, Scalar]:
         return {"peers": self._attempt.peers, "members": spell_members(self._attempt.cohort, self._banks)}
-
-    def _ask(
-        self,
-        asked: Asked,
-        banks: tuple[str, ...],
-        enclose: Callable[[str], Enclosed],
-        take: Callable[[Reply], None],
-    ) -> set[str]:
-        return one_attempt(self._phase, addresses(self._phase, asked, banks, enclose), take, fewest(self._phase))
 
     def _take(self, reply: Reply) -> None:
         read = {part: unpack(payload(reply, part.name), part.size, part.encoding.bits) for part in self._parts}

@@ -116,9 +116,8 @@ def _collect_sum(phase: Phase, number: int) -> _Collected:
     plan = phase.plan
     width = Encoder.from_bytes(phase.state.encoder).width
     summed = add_up(phase, "train", number, lambda bank: model_for(phase, bank), width)
-    mechanism = plan.round_mechanism
-    one_step = plan.strategy.steps_on_sums and mechanism is not None
-    divisor = mechanism.expected_batch if one_step and mechanism is not None else float(len(summed.banks))
+    mechanism = plan.round_mechanism if plan.strategy.steps_on_sums else None
+    divisor = float(len(summed.banks)) if mechanism is None else mechanism.expected_batch
     phase.world.aggregator.start(number, phase.state.model)
     phase.world.aggregator.add(
         "cohort", (summed.vectors["update"] / divisor).astype(np.float32), float(len(summed.banks))

@@ -11,14 +11,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fraudfl.command import run_command, show_tracebacks
+from fraudfl.command import EXIT_GATED, run_command, show_tracebacks
 from fraudfl.config import FraudflConfig
 from fraudfl.config_file import load_config
 from fraudfl.data.dataset import contract_of
 from fraudfl.folder import write_whole
 from fraudfl.plan import Plan, make_plan
 from server.audit_cli import audit
-from server.gates_cli import EXIT_GATED, gates_app
+from server.gates_cli import gates_app
 from server.models_cli import models_app
 from server.pki_cli import bank_app, pki_app
 from server.privacy_cli import privacy_app

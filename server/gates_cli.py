@@ -12,12 +12,10 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
+from fraudfl.command import EXIT_GATED
 from fraudfl.errors import ConfigError
 from fraudfl.gates.decision import still_holds
 from server.workspace import Workspace
-
-EXIT_GATED = 3
-"""Exit code when a gate said `fail`, or `hold` and nobody has released it."""
 
 gates_app = typer.Typer(help="Show what gates said of a phase; release one that holds.", no_args_is_help=True)
 

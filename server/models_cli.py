@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fraudfl.command import EXIT_GATED
 from fraudfl.metrics.figures import FigureName
 from server.workspace import Workspace
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from server.champion import Champion
     from server.versions import Version
 
-EXIT_REFUSED = 3
-"""Exit code when the gate refused a promotion."""
 
 models_app = typer.Typer(help="List, compare, promote and roll back models.", no_args_is_help=True)
 
@@ -121,7 +120,7 @@ def promote(
         _say(f"version {decision.champion} is champion{forced}, decided by {escape(decision.by)} on {decision.at}")
         _say(escape(verdict.reason))
     if decision is None:
-        raise typer.Exit(EXIT_REFUSED)
+        raise typer.Exit(EXIT_GATED)
 
 
 @models_app.command("rollback")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fraudfl.errors import BundleError
-from fraudfl.models.bundle import Bundle
+from fraudfl.models.bundle import checked_digest
 from fraudfl.plan import Plan
 from fraudfl.privacy.accounting import Spent
 from fraudfl.privacy.ledger import Ledger
@@ -159,7 +157,7 @@ class _Reporter:
 
     def _trained(self, plan: Plan, folder: PhaseFolder, state: State, outcome: Mapping[str, Any]) -> Trained:
         file, bundle = folder.path / "encoder.json", folder.path / "bundle"
-        digest = self.problems.attempt(_bundle_digest, bundle) if bundle.exists() else None
+        digest = self.problems.attempt(checked_digest, bundle) if bundle.exists() else None
         encoder = self.problems.attempt(encoder_digest, file) if file.exists() else None
         version = outcome.get("model_version")
         holds = "bundle" if version is None else f"bundle, version {version}"
@@ -227,12 +225,3 @@ def _spent_as_heard(plan: Plan, one: BankHeard) -> Spent:
 
 def _read_plan(path: Path) -> Plan:
     return Plan.from_json(path.read_bytes())
-
-
-def _bundle_digest(folder: Path) -> str:
-    """The bundle's digest, after each of its files was checked."""
-    Bundle.load(folder)
-    try:
-        return str(json.loads((folder / "bundle.json").read_bytes())["digest"])
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError(f"{folder}: cannot be read ({error})") from error

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
@@ -143,21 +143,14 @@ class Encoder(Frozen):
         facts = self.model_dump(mode="json")
         return json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Encoder:
+    @staticmethod
+    def from_bytes(data: bytes) -> Encoder:
         """Read what `to_bytes` wrote, and nothing else.
 
         Raises:
             WireError: not JSON, not an encoder, not finite, or not its canonical spelling.
         """
-        try:
-            encoder = cls.model_validate_json(data, strict=True)
-            canonical = encoder.to_bytes()
-        except (ValidationError, ValueError) as error:
-            raise WireError(f"the encoder cannot be read: {error}") from error
-        if canonical != data:
-            raise WireError("the encoder is not spelled canonically; it was altered on the way, or written by others")
-        return encoder
+        return _read(data)
 
     def transform(self, table: pa.Table) -> Floats:
         """Encode feature rows.
@@ -182,6 +175,19 @@ class Encoder(Frozen):
             for position, column in enumerate(columns):
                 encoded[start : start + _BLOCK, position] = column
         return encoded
+
+
+@lru_cache(maxsize=8)
+def _read(data: bytes) -> Encoder:
+    """An encoder never changes, and each round asks for it once for every bank: the same bytes are read once."""
+    try:
+        encoder = Encoder.model_validate_json(data, strict=True)
+        canonical = encoder.to_bytes()
+    except (ValidationError, ValueError) as error:
+        raise WireError(f"the encoder cannot be read: {error}") from error
+    if canonical != data:
+        raise WireError("the encoder is not spelled canonically; it was altered on the way, or written by others")
+    return encoder
 
 
 def fit_encoder(spec: EncoderSpec, total: Sketch) -> Encoder:

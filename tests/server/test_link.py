@@ -192,7 +192,8 @@ def open_runs(link: Link) -> list[int]:
 
 def reply_to(asked: str, grid: Any, node: BankNode, size: int = 100) -> Message:
     """What an honest bank would say to a question, as its daemon builds it."""
-    metadata = Metadata(grid.run.run_id, asked, 1, node.node, "", "", now().timestamp(), 60.0, "query", grid_task(grid))
+    # Asked for 60 seconds by `ask`, some while ago.
+    metadata = Metadata(grid.run.run_id, asked, 1, node.node, "", "", now().timestamp(), 40.0, "query", grid_task(grid))
     question = Message(metadata=metadata, content=RecordDict())  # type: ignore[call-overload]
     return Message(RecordDict({"answer": ConfigRecord({"bytes": bytes(size)})}), reply_to=question)
 
