@@ -1,0 +1,101 @@
+"""The model, how a bank trains it, how weights travel, and how updates become the next model."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fraudfl.frozen import Frozen
+
+
+class ModelConfig(Frozen):
+    """The classifier: an MLP, or logistic regression as its smallest case."""
+
+    kind: Literal["mlp", "logistic"] = "mlp"
+    hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = (64, 32)
+    activation: Literal["relu", "gelu", "tanh"] = "relu"
+
+    def widths(self, inputs: int) -> tuple[int, ...]:
+        """Widths of the layers, inputs first; the last is 1."""
+        return (inputs, *(self.hidden if self.kind == "mlp" else ()), 1)
+
+    def size(self, inputs: int) -> int:
+        """Number of weights for so many inputs."""
+        return sum((before + 1) * after for before, after in pairwise(self.widths(inputs)))
+
+
+class TrainingConfig(Frozen):
+    """One bank's local training in one round.
+
+    Attributes:
+        local_epochs: Passes over the bank's training rows per round (without privacy).
+        batch_size: Rows per step (without privacy).
+        schedule: How the learning rate falls over the phase's planned rounds.
+        positive_weight: Weight of a fraud in the loss.
+        prior: Fraud rate that sets the output bias; `released` takes it from the sum of banks' label counts.
+        proximal_mu: FedProx term; set with strategy `fedprox`.
+    """
+
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = Field(default=2e-3, gt=0, le=10_000)
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    local_epochs: int = Field(default=1, ge=1, le=1000)
+    batch_size: int = Field(default=1024, ge=1)
+    positive_weight: float = Field(default=1.0, gt=0)
+    prior: Annotated[float, Field(gt=0, lt=1)] | Literal["released"] = 0.01
+    weight_decay: float = Field(default=0.0, ge=0)
+    proximal_mu: float = Field(default=0.0, ge=0)
+
+
+CodecName = Literal["float32", "float16", "int8", "topk"]
+
+
+class CodecConfig(Frozen):
+    """How weights travel.
+
+    Attributes:
+        up: Updates from the banks.
+        down: The model to the banks, as a delta to what they already hold.
+        keep: Share of entries that `topk` keeps.
+    """
+
+    up: CodecName = "float32"
+    down: Literal["float32", "float16", "int8"] = "float32"
+    keep: float = Field(default=0.1, gt=0, le=1)
+
+
+class StrategyConfig(Frozen):
+    """How updates become the next model: one of Flower's strategies, or one step of DP-SGD or DP-Adam on a noisy sum.
+
+    Attributes:
+        name: `dpsgd` and `dpadam` belong to privacy mode `distributed`, and only to it.
+        weighting: `equal`, or `examples` (refused under differential privacy: counts depend on data).
+        server_learning_rate: For fedadam, dpsgd and dpadam; the latter two follow `training.schedule`.
+        server_momentum: For fedavgm and dpsgd.
+        averaging: For dpsgd and dpadam: weight of the past in the running mean of iterates that becomes the phase's
+            model; 0 takes the last iterate.
+        trim: Share cut on each side by fedtrimmedavg.
+        byzantine: Banks that krum assumes to lie.
+    """
+
+    name: Literal[
+        "fedavg", "fedprox", "fedavgm", "fedadam", "fedtrimmedavg", "fedmedian", "krum", "dpsgd", "dpadam"
+    ] = "fedavg"
+    weighting: Literal["equal", "examples"] = "examples"
+    server_learning_rate: float = Field(default=0.02, gt=0)
+    server_momentum: float = Field(default=0.5, gt=0, lt=1)
+    trim: float = Field(default=0.1, gt=0, lt=0.5)
+    byzantine: int = Field(default=1, ge=0)
+    averaging: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def steps_on_sums(self) -> bool:
+        """Whether one step follows one noisy sum."""
+        return self.name in ("dpsgd", "dpadam")
+
+    @property
+    def needs_single_updates(self) -> bool:
+        """Whether it looks at each bank's update by itself."""
+        return self.name in ("fedtrimmedavg", "fedmedian", "krum")
