@@ -1,4 +1,4 @@
-"""What a monitoring plan fixes: which windows are looked at, when their labels are known, and over which public bins."""
+"""What a monitoring plan fixes: which windows are looked at, when labels are known, and over which public bins."""
 
 from __future__ import annotations
 
