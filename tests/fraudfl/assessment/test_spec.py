@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import date
+from itertools import pairwise
 
 import pytest
 from pydantic import ValidationError
@@ -20,8 +21,8 @@ LISTS = {"currency": ("EUR", "USD"), "channel": ("web",)}
 def test_blocks_lie_one_after_the_other_and_fill_the_vector():
     spec = profile_spec(CONTRACT, SPLIT, LISTS)
     places = list(spec.blocks.values())
-    assert places[0].start == 0 and places[-1].stop == spec.size
-    assert all(before.stop == after.start for before, after in zip(places, places[1:], strict=False))
+    assert (places[0].start, places[-1].stop) == (0, spec.size)
+    assert all(before.stop == after.start for before, after in pairwise(places))
     sizes = {name: where.stop - where.start for name, where in spec.blocks.items()}
     assert sizes["category: currency"] == 4  # two listed, others, missing
     assert sizes["category: channel"] == 3
