@@ -19,13 +19,15 @@ class WatchSpec(Frozen):
         first: First day of the first window.
         window_days: Length of each.
         windows: How many are looked at; the plan pays for no more.
+        quiet: How many of the first windows are the reference for later ones.
         labels_after_days: So long after a window's end its labels are taken to be known.
         features: Public bins of the features; coarse, see `coarse`.
     """
 
     first: date
     window_days: int = Field(default=30, ge=1, le=366)
-    windows: int = Field(default=12, ge=1, le=1200)
+    windows: int = Field(default=16, ge=1, le=1200)
+    quiet: int = Field(default=4, ge=1, le=120)
     labels_after_days: float = Field(default=30, ge=0, le=3660)
     features: EncoderSpec
 
@@ -44,6 +46,11 @@ class WatchSpec(Frozen):
             raise DataError(f"window {window} is none of this plan's; expected 1 to {self.windows}")
         first = self.first + timedelta(days=(window - 1) * self.window_days)
         return first, first + timedelta(days=self.window_days - 1)
+
+    def name_of(self, window: int) -> str:
+        """What people call a window: its first and last day."""
+        first, last = self.days_of(window)
+        return f"{first.isoformat()}..{last.isoformat()}"
 
     def ends(self, window: int) -> date:
         """The day with whose beginning a window is over."""
