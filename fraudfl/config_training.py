@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fraudfl.frozen import Frozen
 
@@ -72,6 +72,8 @@ class StrategyConfig(Frozen):
     Attributes:
         name: `dpsgd` and `dpadam` belong to privacy mode `distributed`, and only to it.
         weighting: `equal`, or `examples` (refused under differential privacy: counts depend on data).
+        largest_weight: With weighting `examples`: the largest share of the weights that one bank may have; larger
+            banks count as if they had so many examples fewer.
         server_learning_rate: For fedadam, dpsgd and dpadam; the latter two follow `training.schedule`.
         server_momentum: For fedavgm and dpsgd.
         averaging: For dpsgd and dpadam: weight of the past in the running mean of iterates that becomes the phase's
@@ -84,11 +86,23 @@ class StrategyConfig(Frozen):
         "fedavg", "fedprox", "fedavgm", "fedadam", "fedtrimmedavg", "fedmedian", "krum", "dpsgd", "dpadam"
     ] = "fedavg"
     weighting: Literal["equal", "examples"] = "examples"
+    largest_weight: float | None = Field(default=None, gt=0, lt=1)
     server_learning_rate: float = Field(default=0.02, gt=0)
     server_momentum: float = Field(default=0.5, gt=0, lt=1)
     trim: float = Field(default=0.1, gt=0, lt=0.5)
     byzantine: int = Field(default=1, ge=0)
     averaging: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _weights_can_be_capped(self) -> Self:
+        if self.largest_weight is not None and self.weighting != "examples":
+            raise ValueError(
+                "`largest_weight` caps what `weighting: examples` gives; with equal weights leave it out: no bank "
+                "counts for more than another"
+            )
+        if self.largest_weight is not None and self.needs_single_updates:
+            raise ValueError(f"strategy {self.name!r} reads no weights; leave `largest_weight` out")
+        return self
 
     @property
     def steps_on_sums(self) -> bool:

@@ -17,6 +17,7 @@ from fraudfl.errors import NonFiniteError, RoundError
 from fraudfl.plan import Plan
 from fraudfl.protocols import Aggregator, Vector
 from server.noisy_step import NoisyStep
+from server.weight_cap import Heaviest
 
 # Sums are whole multiples of 2^-32, so that the order in which replies come cannot change a bit.
 _FRACTION_BITS = 32
@@ -31,11 +32,11 @@ def aggregator_of(plan: Plan) -> Aggregator:
 def build_aggregator(config: StrategyConfig) -> Aggregator:
     """The aggregator for a strategy that combines updates."""
     if config.name in ("fedavg", "fedprox"):
-        return StreamedMean()
+        return StreamedMean(config.largest_weight)
     if config.name == "fedadam":
-        return FlowerAdam(config.server_learning_rate)
+        return FlowerAdam(config.server_learning_rate, config.largest_weight)
     if config.name == "fedavgm":
-        return FlowerMomentum(config.server_momentum)
+        return FlowerMomentum(config.server_momentum, config.largest_weight)
     strategies: dict[str, FedAvg] = {
         "fedtrimmedavg": FedTrimmedAvg(beta=config.trim),
         "fedmedian": FedMedian(),
@@ -47,8 +48,10 @@ def build_aggregator(config: StrategyConfig) -> Aggregator:
 class StreamedMean:
     """The weighted mean of updates, added to the current model. Memory does not grow with the number of banks."""
 
-    def __init__(self) -> None:
-        """Start empty."""
+    def __init__(self, largest_weight: float | None = None) -> None:
+        """Start empty; `largest_weight` is the largest share of the weights that one bank may have."""
+        self._largest = largest_weight
+        self._heaviest: Heaviest | None = None
         self._current: Vector = np.zeros(0, dtype=np.float32)
         self._sum: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._weight = 0.0
@@ -56,6 +59,7 @@ class StreamedMean:
 
     def start(self, round_number: int, current: Vector) -> None:
         """Begin a round at the model `current`."""
+        self._heaviest = None if self._largest is None else Heaviest(self._largest)
         self._current = current
         self._sum = np.zeros(current.shape, dtype=np.int64)
         self._weight = 0.0
@@ -67,25 +71,36 @@ class StreamedMean:
         Raises:
             NonFiniteError: when it is not finite, or too large to be an update.
         """
-        share = update.astype(np.float64) * weight
-        reach = self._reach + np.abs(share).max(initial=0.0)
-        if not np.isfinite(share).all() or reach >= 2.0 ** (62 - _FRACTION_BITS):
+        reach = self._reach + float(np.abs(update).max(initial=0.0)) * weight
+        if not np.isfinite(reach) or reach >= 2.0 ** (62 - _FRACTION_BITS):
             raise NonFiniteError(f"the update of {bank} is not finite, or far too large")
         if not 0 < weight < np.inf:
             raise NonFiniteError(f"the weight of {bank} is {weight}, expected a positive number")
         self._reach = reach
-        self._sum += np.rint(share * 2.0**_FRACTION_BITS).astype(np.int64)
-        self._weight += weight
+        if self._heaviest is None:
+            self._count(update, weight)
+            return
+        freed = self._heaviest.push(bank, update, weight)
+        if freed is not None:
+            self._count(*freed)
 
     def finish(self) -> Vector:
         """The current model plus the mean update."""
         return (self._current + self.mean()).astype(np.float32)
 
     def mean(self) -> NDArray[np.float64]:
-        """The weighted mean update, float64, shape (size,)."""
+        """The weighted mean update of the round, which ends with it; float64, shape (size,)."""
+        if self._heaviest is not None:
+            for update, weight in self._heaviest.capped(self._weight):
+                self._count(update, weight)
+            self._heaviest = None
         if self._weight == 0:
             raise RoundError("no update came in; there is nothing to average")
         return self._sum / (2.0**_FRACTION_BITS * self._weight)
+
+    def _count(self, update: Vector, weight: float) -> None:
+        self._sum += np.rint(update.astype(np.float64) * weight * 2.0**_FRACTION_BITS).astype(np.int64)
+        self._weight += weight
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Nothing carries over to the next round."""
@@ -98,9 +113,9 @@ class StreamedMean:
 class FlowerStep(StreamedMean):
     """The streamed mean, then one step of one of Flower's server optimisers from the current model."""
 
-    def __init__(self, strategy: FedAvg) -> None:
+    def __init__(self, strategy: FedAvg, largest_weight: float | None = None) -> None:
         """Hand each round's mean to this strategy, as the reply of one bank."""
-        super().__init__()
+        super().__init__(largest_weight)
         self._stepper = strategy
         self._round = 0
 
@@ -118,10 +133,10 @@ class FlowerStep(StreamedMean):
 class FlowerAdam(FlowerStep):
     """FedAdam, with Flower's defaults but for the learning rate."""
 
-    def __init__(self, learning_rate: float) -> None:
+    def __init__(self, learning_rate: float, largest_weight: float | None = None) -> None:
         """Begin with both moments at zero."""
         self._strategy = FedAdam(eta=learning_rate)
-        super().__init__(self._strategy)
+        super().__init__(self._strategy, largest_weight)
 
     def start(self, round_number: int, current: Vector) -> None:
         """Begin a round at the model `current`."""
@@ -142,10 +157,10 @@ class FlowerAdam(FlowerStep):
 class FlowerMomentum(FlowerStep):
     """FedAvgM, with a server learning rate of 1."""
 
-    def __init__(self, momentum: float) -> None:
+    def __init__(self, momentum: float, largest_weight: float | None = None) -> None:
         """Begin at rest."""
         self._strategy = FedAvgM(server_momentum=momentum)
-        super().__init__(self._strategy)
+        super().__init__(self._strategy, largest_weight)
 
     def start(self, round_number: int, current: Vector) -> None:
         """Begin a round at the model `current`."""

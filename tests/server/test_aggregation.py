@@ -57,6 +57,55 @@ def test_the_streamed_mean_equals_flowers_fedavg(banks: int) -> None:
     np.testing.assert_allclose(ours, arrays["w"].numpy(), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("banks", [1, 2, 10, 200])
+def test_a_cap_that_does_not_bind_gives_flowers_fedavg(banks: int) -> None:
+    current, updates, weights = draws(banks)
+    arrays, _ = FedAvg().aggregate_train(1, [flower_reply(current + updates[bank], weights[bank]) for bank in updates])
+    assert arrays is not None
+    share = min(0.999, 1.01 * max(weights.values()) / sum(weights.values()))
+    found = step(build_aggregator(StrategyConfig(largest_weight=share)), 1, current, updates, weights)
+    np.testing.assert_allclose(found, arrays["w"].numpy(), atol=1e-6, rtol=0)
+    plain = step(build_aggregator(StrategyConfig()), 1, current, updates, weights)
+    assert found.tobytes() == plain.tobytes()
+
+
+def test_a_cap_that_binds_gives_flowers_fedavg_of_capped_example_counts() -> None:
+    current, updates, weights = draws(9)
+    weights["bank-03"] = 10 * sum(weights.values())
+    # 0.3 of all is 3/7 of what the others have together.
+    lower = weights | {"bank-03": 3 / 7 * (sum(weights.values()) - weights["bank-03"])}
+    assert max(lower.values()) == lower["bank-03"]
+    arrays, _ = FedAvg().aggregate_train(1, [flower_reply(current + updates[bank], lower[bank]) for bank in updates])
+    assert arrays is not None
+    found = step(build_aggregator(StrategyConfig(largest_weight=0.3)), 1, current, updates, weights)
+    np.testing.assert_allclose(found, arrays["w"].numpy(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES[:4])
+def test_with_a_cap_the_order_of_arrival_does_not_change_a_bit(name: str) -> None:
+    current, updates, weights = draws(8)
+    weights["bank-05"] *= 1000
+    config, results = StrategyConfig.model_validate({"name": name, "largest_weight": 0.3}), set()
+    for turn in range(8):
+        order = [*updates][turn:] + [*updates][:turn]
+        aggregator = build_aggregator(config)
+        results.add(step(aggregator, 1, current, {bank: updates[bank] for bank in order}, weights).tobytes())
+    assert len(results) == 1
+    assert results != {step(build_aggregator(StrategyConfig(name=config.name)), 1, current, updates, weights).tobytes()}
+
+
+def test_an_attempt_that_is_begun_again_forgets_what_was_kept_back() -> None:
+    current, updates, weights = draws(6)
+    aggregator = build_aggregator(StrategyConfig(largest_weight=0.2))
+    aggregator.start(1, current)
+    aggregator.add("bank-77", np.ones(SIZE, dtype=np.float32), 1e9)
+    again = step(aggregator, 1, current, updates, weights)
+    assert (
+        again.tobytes()
+        == step(build_aggregator(StrategyConfig(largest_weight=0.2)), 1, current, updates, weights).tobytes()
+    )
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_of_arrival_does_not_change_a_bit(name: str) -> None:
     current, updates, weights = draws(5)
