@@ -1,4 +1,4 @@
-"""Checkpoints of one phase as files: one safetensors file a round, moved into place whole."""
+"""Checkpoints of one phase as files: one safetensors file a round, moved into place whole; the newest, and the kept."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from fraudfl.folder import write_whole
 from fraudfl.protocols import Checkpoint, Kind
 
 KEPT = 2
+"""How many of the newest stay."""
+_KEPT_MARK = ".kept"
 
 
 class FileCheckpoints:
-    """A folder of `round-00007.safetensors`; the facts travel in each file's metadata."""
+    """A folder of `round-00007.safetensors`; the facts travel in each file's metadata.
+
+    An empty `round-00007.kept` beside one says that it is never cleared away.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Use `folder`, creating it when there is none."""
@@ -28,10 +33,25 @@ class FileCheckpoints:
         """Store it; after a crash either the old or the new one is found whole."""
         arrays = {name: np.ascontiguousarray(array) for name, array in checkpoint.arrays.items()}
         facts = {"round": str(checkpoint.round), "facts": json.dumps(checkpoint.facts)}
-        path = self._folder / f"round-{checkpoint.round:05d}.safetensors"
-        write_whole(path, lambda part: save_file(arrays, part, metadata=facts))
+        write_whole(self._file(checkpoint.round), lambda part: save_file(arrays, part, metadata=facts))
         for old in self._files()[:-KEPT]:
-            old.unlink()
+            if not old.with_suffix(_KEPT_MARK).exists():
+                old.unlink()
+
+    def keep(self, round_number: int) -> None:
+        """Never clear away this round's checkpoint, if there is one now."""
+        path = self._file(round_number)
+        mark = path.with_suffix(_KEPT_MARK)
+        if path.exists() and not mark.exists():
+            write_whole(mark, lambda part: part.touch())
+
+    def rounds(self) -> tuple[int, ...]:
+        """Rounds whose checkpoint is there, ascending."""
+        return tuple(int(path.stem.removeprefix("round-")) for path in self._files())
+
+    def of_round(self, round_number: int) -> Checkpoint:
+        """One round's; raises CheckpointError when it is not there, or damaged."""
+        return _read(self._file(round_number))
 
     def latest(self) -> Checkpoint | None:
         """The newest one, or None."""
@@ -56,6 +76,9 @@ class FileCheckpoints:
     @property
     def _attempt_file(self) -> Path:
         return self._folder / "attempt.json"
+
+    def _file(self, round_number: int) -> Path:
+        return self._folder / f"round-{round_number:05d}.safetensors"
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("round-*.safetensors"))

@@ -104,3 +104,27 @@ def test_a_phases_whole_state_survives(tmp_path: Path) -> None:
     for name in ("round", "encoder", "prior", "delta", "held", "joined", "excluded", "history", "took_part", "meter"):
         assert getattr(again, name) == getattr(state, name), name
     assert (again.model.tobytes(), again.lag.tobytes()) == (state.model.tobytes(), state.lag.tobytes())
+
+
+def test_a_kept_one_outlives_all_that_come_after_it(tmp_path: Path) -> None:
+    one = FileCheckpoints(tmp_path)
+    for number in range(8):
+        one.save(checkpoint(number))
+        if number in (0, 3):
+            one.keep(number)
+    assert FileCheckpoints(tmp_path).rounds() == (0, 3, 6, 7)
+    assert FileCheckpoints(tmp_path).of_round(3).facts == checkpoint(3).facts
+    found = one.latest()
+    assert found is not None
+    assert found.round == 7
+
+
+def test_what_is_not_there_cannot_be_kept_and_is_named_when_asked_for(tmp_path: Path) -> None:
+    one = FileCheckpoints(tmp_path)
+    one.keep(4)
+    one.save(checkpoint(4))
+    for number in (5, 6):
+        one.save(checkpoint(number))
+    assert one.rounds() == (5, 6)
+    with pytest.raises(CheckpointError, match="round-00004"):
+        one.of_round(4)
