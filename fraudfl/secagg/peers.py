@@ -6,8 +6,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol, Self
+from functools import cached_property, lru_cache
+from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic import ValidationError
@@ -34,7 +34,7 @@ class Peers:
     keys: tuple[PhaseKey, ...]
 
     @classmethod
-    def checked(cls, keys: Iterable[PhaseKey], roster: Roster, plan_hash: str, instance: str) -> Self:
+    def checked(cls, keys: Iterable[PhaseKey], roster: Roster, plan_hash: str, instance: str) -> Peers:
         """Take keys that somebody handed on.
 
         Args:
@@ -59,14 +59,10 @@ class Peers:
             exchange(probe, key)
         return cls(plan_hash, instance, ordered)
 
-    @classmethod
-    def from_bytes(cls, data: bytes, roster: Roster, plan_hash: str, instance: str) -> Self:
+    @staticmethod
+    def from_bytes(data: bytes, roster: Roster, plan_hash: str, instance: str) -> Peers:
         """Read and check what `to_bytes` wrote; raises SecureAggregationError as `checked` does."""
-        try:
-            listed = _Listed.model_validate_json(data)
-        except ValidationError as error:
-            raise invalid("phase keys", error) from error
-        return cls.checked(listed.keys, roster, plan_hash, instance)
+        return _read(data, roster, plan_hash, instance)
 
     def to_bytes(self) -> bytes:
         """All keys with their signatures, as canonical JSON."""
@@ -98,6 +94,16 @@ class _Listed(Frozen):
     """Phase keys on their way to the banks."""
 
     keys: tuple[PhaseKey, ...]
+
+
+@lru_cache(maxsize=8)
+def _read(data: bytes, roster: Roster, plan_hash: str, instance: str) -> Peers:
+    """Simulated banks get the same list and have the same roster: it is checked once."""
+    try:
+        listed = _Listed.model_validate_json(data)
+    except ValidationError as error:
+        raise invalid("phase keys", error) from error
+    return Peers.checked(listed.keys, roster, plan_hash, instance)
 
 
 class ByBank(Protocol):

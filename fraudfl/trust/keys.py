@@ -11,6 +11,7 @@ import secrets
 import stat
 from abc import abstractmethod
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, ClassVar, Self, TypeVar
 
@@ -21,6 +22,7 @@ from pydantic import AfterValidator, ValidationError
 
 from fraudfl.config import Frozen
 from fraudfl.errors import TrustError
+from fraudfl.trust.proven import Proven
 
 PrivateKey = ec.EllipticCurvePrivateKey
 PublicKey = ec.EllipticCurvePublicKey
@@ -30,6 +32,7 @@ _CURVE = ec.SECP384R1
 _KEY_TYPE = "ecdsa-sha2-nistp384"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _PURPOSE = re.compile(r"[a-z0-9][a-z0-9-]*")
+_proven = Proven()
 
 
 def make_key(path: Path) -> PrivateKey:
@@ -100,6 +103,7 @@ def public_text(key: PrivateKey) -> str:
     return _spell(key.public_key())
 
 
+@lru_cache(maxsize=4096)
 def public_from_text(text: str) -> PublicKey:
     """Read a public key.
 
@@ -141,16 +145,20 @@ def sign(key: PrivateKey, purpose: str, data: bytes) -> str:
 
 def verify(public: str, purpose: str, data: bytes, signature: str) -> None:
     """Check a signature made by `sign`; raises TrustError when it is not by this key, for this purpose and data."""
-    key = public_from_text(public)
+    key, signed = public_from_text(public), _separated(purpose, data)
     try:
+        # The same rosters, keys and approvals are met with each request.
+        if _proven.holds(public.encode(), signed, signature.encode("ascii")):
+            return
         raw = base64.b64decode(signature.encode("ascii"), validate=True)
         if base64.b64encode(raw).decode() != signature:
             raise ValueError("base64 with stray bits at its end")
-        key.verify(raw, _separated(purpose, data), ec.ECDSA(hashes.SHA384()))
+        key.verify(raw, signed, ec.ECDSA(hashes.SHA384()))
     except (InvalidSignature, ValueError) as error:
         raise TrustError(
             f"the {purpose}'s signature is not by {fingerprint(public)}: the content was altered, or another key signed"
         ) from error
+    _proven.note(public.encode(), signed, signature.encode("ascii"))
 
 
 def now_text(now: datetime | None = None) -> str:

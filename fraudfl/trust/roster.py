@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -145,7 +146,18 @@ def read_roster(path: Path, operator: str | None) -> Roster:
     Raises:
         TrustError: when it cannot be read, was altered, holds a bank or a key twice, or is another operator's.
     """
-    return _by_operator(read_signed(path, Roster), operator, str(path))
+    try:
+        roster = _known(path.read_bytes())
+    except (OSError, TrustError):
+        # Read again, to say what is wrong with which file.
+        roster = read_signed(path, Roster)
+    return _by_operator(roster, operator, str(path))
+
+
+@lru_cache(maxsize=8)
+def _known(data: bytes) -> Roster:
+    """Each request asks for the roster, and hardly ever for another one."""
+    return parse_signed(data, Roster, "roster")
 
 
 def parse_roster(data: bytes, operator: str | None, origin: str = "roster") -> Roster:
