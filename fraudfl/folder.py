@@ -135,7 +135,7 @@ class BankFolder:
         if account_rows is not None:
             counted = np.flatnonzero(rows)
             rows = np.zeros_like(rows)
-            rows[counted[within_bound(_clusters(table)[counted], account_rows)]] = True
+            rows[counted[within_bound(clusters_of(table)[counted], account_rows)]] = True
         labels = table["label"].to_numpy()[rows]
         return sketch_table(self.features(features).filter(pa.array(rows)), labels, spec)
 
@@ -174,7 +174,7 @@ class BankFolder:
         parts = split_rows(table, split)
         computed = self.features(features)
         labels = table["label"].to_numpy().astype(np.float32)
-        clusters = _clusters(table)
+        clusters = clusters_of(table)
         making = folder.with_name(f"{folder.name}.{os.getpid()}")
         making.mkdir(parents=True)
         for part, mask in zip(PARTS, (parts.train, parts.validation, parts.test), strict=True):
@@ -216,7 +216,8 @@ def save_npy(path: Path, array: NDArray[np.generic]) -> None:
     write_whole(path, write)
 
 
-def _clusters(table: pa.Table) -> NDArray[np.int64]:
+def clusters_of(table: pa.Table) -> NDArray[np.int64]:
+    """A number per account, int64 of shape (rows,); every row has its own where there are no accounts."""
     if "account" not in table.column_names:
         return np.arange(table.num_rows, dtype=np.int64)
     codes = table["account"].combine_chunks().dictionary_encode().indices

@@ -69,7 +69,7 @@ def _by_time(table: pa.Table, config: SplitConfig) -> Split:
     time = _times(table, "time")
     start = np.datetime64(origin, "us")
     test_start = start + test_first * _DAY
-    known_in_time = _known(table, time, config.label_delay_days) <= test_start
+    known_in_time = labels_known(table, config.label_delay_days) <= test_start
     usable = _within(time, start, first, last) & known_in_time
     validation = usable & (time >= start + (last + 1 - config.validation_days) * _DAY)
     return Split(usable & ~validation, validation, _within(time, start, test_first, test_last))
@@ -89,9 +89,9 @@ def _given(table: pa.Table, config: SplitConfig) -> Split:
     return Split(train & ~held_back, train & held_back, test)
 
 
-def _known(table: pa.Table, time: NDArray[np.datetime64], delay_days: float) -> NDArray[np.datetime64]:
-    """When each label was known; shape (rows,)."""
-    assumed = time + np.timedelta64(round(delay_days * 86_400_000_000), "us")
+def labels_known(table: pa.Table, delay_days: float) -> NDArray[np.datetime64]:
+    """When each label was known, at its `label_time` or so many days after its row; shape (rows,)."""
+    assumed = _times(table, "time") + np.timedelta64(round(delay_days * 86_400_000_000), "us")
     if "label_time" not in table.column_names:
         return assumed
     told = _times(table, "label_time")
