@@ -9,6 +9,7 @@ from typing import Any
 from fraudfl.report.blocks import Cell, Section, Text, Words, as_data, cell
 from fraudfl.report.facts import Report
 from fraudfl.report.sections.closing import glossary, signatures
+from fraudfl.report.sections.departures import departures
 from fraudfl.report.sections.evidence import evidence
 from fraudfl.report.sections.phases import phases
 from fraudfl.report.sections.regulation import regulation
@@ -57,6 +58,7 @@ def document(report: Report) -> Document:
             summary(report),
             *phases(report),
             *evidence(report),
+            *departures(report),
             regulation(report),
             glossary(),
             signatures(report),

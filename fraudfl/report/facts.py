@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field
 
 from fraudfl.config import Frozen
+from fraudfl.report.departures import Departed
 from fraudfl.trust.keys import UtcTime, canonical
 
 FORMAT: Final = "fraudfl-privacy-report/1"
@@ -312,6 +313,7 @@ class Report(Frozen):
         undecided: Plans that were offered to the bank, and that nobody has decided on.
         unasked: Requests refused under plans that were never offered to the bank.
         audit: None when no audit was given.
+        departures: Banks that left and were unlearned; empty in a bank's report.
         problems: What is wrong with the records that it was made from.
     """
 
@@ -332,6 +334,7 @@ class Report(Frozen):
     policy: PolicyRules | None
     ledgers: tuple[LedgerRecord, ...]
     audit: tuple[AuditResult, ...] | None
+    departures: tuple[Departed, ...] = ()
     problems: tuple[str, ...]
 
     @classmethod
