@@ -50,10 +50,11 @@ class TrainingConfig(Frozen):
 
 
 CodecName = Literal["float32", "float16", "int8", "topk"]
+DownName = Literal["float32", "float16", "int8"]
 
 
-class CodecConfig(Frozen):
-    """How weights travel.
+class Codec(Frozen):
+    """How weights travel, as a plan fixes it.
 
     Attributes:
         up: Updates from the banks.
@@ -62,8 +63,32 @@ class CodecConfig(Frozen):
     """
 
     up: CodecName = "float32"
-    down: Literal["float32", "float16", "int8"] = "float32"
+    down: DownName = "float32"
     keep: float = Field(default=0.1, gt=0, le=1)
+
+
+class CodecConfig(Frozen):
+    """How weights travel: a codec each way, or a budget of bytes that it is chosen for when the plan is made.
+
+    Attributes:
+        up: Updates from the banks; `auto` takes the finest that the budget allows.
+        down: The model to the banks, as a delta to what they already hold; `auto` likewise.
+        keep: Share of entries that `topk` keeps; `auto` finds its own.
+        max_bytes_per_round: Most bytes that one bank's question of a round of training and its reply may take, as they
+            are serialised. What is sent now and then comes beside it: plan, encoder and keys once, score histograms
+            where a round has a look, the model whole to a bank that missed a round, and what opens a masked sum.
+    """
+
+    up: CodecName | Literal["auto"] = "float32"
+    down: DownName | Literal["auto"] = "float32"
+    keep: float = Field(default=0.1, gt=0, le=1)
+    max_bytes_per_round: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _auto_has_a_budget(self) -> Self:
+        if "auto" in (self.up, self.down) and self.max_bytes_per_round is None:
+            raise ValueError("codec `auto` fits a budget of bytes; set `max_bytes_per_round`")
+        return self
 
 
 class StrategyConfig(Frozen):

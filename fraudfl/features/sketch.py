@@ -66,6 +66,12 @@ class EncoderSpec(Frozen):
             raise ValueError(f"bins from {self.smallest:g} to {self.largest:g}; expected at least one decade")
         return self
 
+    @property
+    def most_inputs(self) -> int:
+        """No encoder fitted to this has more: per number its scales and a mark of absence, a place per category."""
+        scales = 2 if self.scaling == "both" else 1
+        return (scales + 1) * len(self.numeric) + sum(len(values) + 2 for values in self.categorical.values())
+
 
 def numeric_bin_count(spec: EncoderSpec) -> int:
     """Counts per numeric feature: negative bins, zero, positive bins, missing."""
