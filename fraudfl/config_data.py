@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from fraudfl.config_changes import ChangesConfig
 from fraudfl.frozen import Frozen
@@ -37,12 +37,18 @@ class GeneratorConfig(Frozen):
     changes: ChangesConfig = ChangesConfig()
 
 
+Text = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+"""A value as text; YAML may have read it as a whole number."""
+
+
 class ColumnMap(Frozen):
     """Which source column holds which contract column. `None` means the source has none.
 
     Attributes:
         numeric: Extra numeric columns, kept under their own names.
         categorical: Extra categorical columns, kept under their own names.
+        named: For extra columns that this source calls otherwise: contract name to the source's own; null where the
+            source has none, so that the column (or `currency`) is there and all of it is missing.
     """
 
     transaction_id: str | None = "transaction_id"
@@ -57,6 +63,18 @@ class ColumnMap(Frozen):
     region: str | None = None
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    named: dict[str, str | None] = {}
+
+    @model_validator(mode="after")
+    def _named_columns_are_there(self) -> Self:
+        extra = {*self.numeric, *self.categorical}
+        for name, source in self.named.items():
+            if name not in extra and not (name == "currency" and source is None and self.currency is None):
+                raise ValueError(
+                    f"`named` has {name!r}, which is neither among `numeric` nor `categorical`; list it there (of the "
+                    "others, only `currency` may be named, as null, where `currency` itself is left out)"
+                )
+        return self
 
 
 class TableConfig(Frozen):
@@ -72,6 +90,8 @@ class TableConfig(Frozen):
         decimal: CSV decimal mark.
         time_format: strptime format for text times; ISO 8601 when absent.
         columns: Column mapping.
+        map: Values that this source writes otherwise: contract column to (source's value: contract's value).
+        scale: Factors that bring numbers to the consortium's unit, by contract column: cents times 0.01 are euros.
     """
 
     kind: Literal["transactions", "features"] = "transactions"
@@ -83,6 +103,22 @@ class TableConfig(Frozen):
     decimal: Literal[".", ","] = "."
     time_format: str | None = None
     columns: ColumnMap = ColumnMap()
+    map: dict[str, dict[Text, Text]] = {}
+    scale: dict[str, Annotated[float, Field(gt=0)]] = {}
+
+    @model_validator(mode="after")
+    def _changes_columns_that_are_there(self) -> Self:
+        own = self.columns
+        texts = {"label", *(name for name in ("currency", "bank", "region") if getattr(own, name)), *own.categorical}
+        numbers = {*(("amount",) if self.kind == "transactions" else ()), *own.numeric}
+        for field, known in (("map", texts), ("scale", numbers)):
+            unknown = sorted(set(getattr(self, field)) - known)
+            if unknown:
+                raise ValueError(
+                    f"`{field}` names column {unknown[0]!r}, which this table does not have as "
+                    f"{'text' if field == 'map' else 'a number'}; expected one of {', '.join(sorted(known)) or 'none'}"
+                )
+        return self
 
 
 AdapterName = Literal["handbook", "fsi5", "ulb", "baf", "ieee-cis", "paysim", "sparkov"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -324,3 +324,14 @@ def to_category(column: pa.ChunkedArray, origin: Origin, name: str) -> pa.Chunke
         found = f"is of type {column.type}"
         raise origin.error(name, 0, found, expected="text", advice="Map another column, or convert it.") from error
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+
+
+def replace_values(column: pa.ChunkedArray, values: Mapping[str, str]) -> pa.ChunkedArray:
+    """Writes some texts as others; those that are not among the keys stay.
+
+    Args:
+        column: Text.
+        values: What is there to what it becomes.
+    """
+    place = pc.index_in(column, value_set=pa.array(list(values), pa.string()))
+    return pc.coalesce(pc.take(pa.array(list(values.values()), pa.string()), place), column)

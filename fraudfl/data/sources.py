@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from fraudfl.config import ColumnMap, TableConfig
@@ -56,13 +57,13 @@ def read_source(config: TableConfig, base: Path) -> Source:
     if config.format == "sql":
         database = _database(config, base)
         mapping = column_mapping(config, database.names())
-        raw = database.read(_wanted(config, mapping))
+        raw = database.read(list(mapping.values()))
     else:
         files = find_files(base / Path(config.path).expanduser(), config.format)
         layout = CsvLayout(config.delimiter, config.decimal)
         mapping = column_mapping(config, header(files[0], config.format, layout))
         numbers = _numbers(config, mapping)
-        raw = read_files(files, config.format, _wanted(config, mapping), numbers=numbers, layout=layout)
+        raw = read_files(files, config.format, list(mapping.values()), numbers=numbers, layout=layout)
     return map_columns(raw, config, mapping)
 
 
@@ -79,14 +80,16 @@ def _database(config: TableConfig, base: Path) -> Database:
 
 
 def column_mapping(config: TableConfig, available: Sequence[str]) -> dict[str, str]:
-    """Says which source column holds which contract or bookkeeping column.
+    """Says which source column holds which contract or bookkeeping column, extra ones included.
 
-    A `features` table needs no id, time or account: one that was left at its default and is not there is left out.
+    A `features` table needs no id, time or account: one that was left at its default and is not there is left out. So
+    is a column that `named` says this source lacks.
 
     Raises:
         ConfigError: when a mandatory column is mapped to nothing, or one that this kind of table cannot have is mapped.
     """
     chosen = {name: getattr(config.columns, name) for name in _MAPPED}
+    extra = {name: config.columns.named.get(name, name) for name in _extra(config)}
     if config.kind == "transactions":
         absent = [name for name in ("transaction_id", "time", "account", "counterparty", "amount") if not chosen[name]]
         if absent:
@@ -94,7 +97,7 @@ def column_mapping(config: TableConfig, available: Sequence[str]) -> dict[str, s
                 f"data.table.columns.{absent[0]} is empty, and a `transactions` table needs it; name the column, "
                 "or set `kind: features`."
             )
-        return {name: source for name, source in chosen.items() if source}
+        return {name: source for name, source in (chosen | extra).items() if source}
     defaults = ColumnMap()
     for name in ("counterparty", "amount"):
         if chosen.pop(name) not in (None, getattr(defaults, name)):
@@ -105,17 +108,18 @@ def column_mapping(config: TableConfig, available: Sequence[str]) -> dict[str, s
     for name in ("transaction_id", "time", "account"):
         if chosen[name] == getattr(defaults, name) and chosen[name] not in available:
             chosen[name] = None
-    return {name: source for name, source in chosen.items() if source}
+    return {name: source for name, source in (chosen | extra).items() if source}
 
 
-def _wanted(config: TableConfig, mapping: dict[str, str]) -> list[str]:
-    return [*mapping.values(), *config.columns.numeric, *config.columns.categorical]
+def _extra(config: TableConfig) -> tuple[str, ...]:
+    return (*config.columns.numeric, *config.columns.categorical)
 
 
 def _numbers(config: TableConfig, mapping: dict[str, str]) -> set[str]:
     """Columns to read as numbers at once; one that also serves as id or category is left as text."""
-    numbers = {*config.columns.numeric, *([mapping["amount"]] if "amount" in mapping else [])}
-    return numbers - {source for name, source in mapping.items() if name != "amount"} - {*config.columns.categorical}
+    numeric = {"amount", *config.columns.numeric}
+    texts = {source for name, source in mapping.items() if name not in numeric}
+    return {source for name, source in mapping.items() if name in numeric} - texts
 
 
 def map_columns(raw: Raw, config: TableConfig, mapping: dict[str, str]) -> Source:
@@ -123,17 +127,27 @@ def map_columns(raw: Raw, config: TableConfig, mapping: dict[str, str]) -> Sourc
     contract = contract_of(config, mapping)
     origin = replace(raw.origin, names=mapping)
     columns = {}
-    for name in (*mapping, *config.columns.numeric, *config.columns.categorical):
-        column = raw.table[mapping.get(name, name)]
+    for name, source in mapping.items():
+        column = raw.table[source]
         if name == "amount" or name in config.columns.numeric:
-            if pa.types.is_string(column.type):
+            if pa.types.is_string(column.type) or name in config.scale:
                 column = convert.to_number(column, origin, name, decimal=config.decimal)
+            if name in config.scale:
+                column = pc.multiply(column, config.scale[name])
+        elif name in config.map:
+            column = convert.replace_values(convert.to_category(column, origin, name), config.map[name])
         elif name in _TIMES and (pa.types.is_string(column.type) or config.time_format):
             column = convert.to_time(column, origin, name, layout=config.time_format)
         elif name in _IDS and config.format == "csv":
             column = convert.integers_where_possible(column)
         columns[name] = column
-    return Source(pa.table(columns), contract, origin)
+    lacking = {name: pa.nulls(raw.table.num_rows) for name in (*_extra(config), *_no_currency(config))}
+    return Source(pa.table({**lacking, **columns}), contract, origin)
+
+
+def _no_currency(config: TableConfig) -> tuple[str, ...]:
+    """The currency, where the consortium has it and this source does not."""
+    return ("currency",) if config.columns.named.get("currency", "") is None else ()
 
 
 def contract_of(config: TableConfig, mapping: dict[str, str]) -> Contract:
@@ -143,7 +157,8 @@ def contract_of(config: TableConfig, mapping: dict[str, str]) -> Contract:
             kind=config.kind,
             numeric=config.columns.numeric,
             categorical=config.columns.categorical,
-            **{name: name in mapping for name in ("currency", "label_time", "transaction_id", "time", "account")},
+            currency="currency" in mapping or bool(_no_currency(config)),
+            **{name: name in mapping for name in ("label_time", "transaction_id", "time", "account")},
         )
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
