@@ -271,14 +271,14 @@ def _privacy(plan: Plan) -> Iterator[str]:
         f"Privacy mode {privacy.mode} (noise: {who}): ε = {privacy.epsilon or 0:g} at δ = {privacy.delta:g} for the "
         f"phase, for one {privacy.unit}; δ holds for at most {privacy.units} of them."
     )
-    noise = "not fixed" if plan.noise_multiplier is None else f"{plan.noise_multiplier:.4g}"
-    yield (
-        f"Noise multiplier {noise} at clip norm {privacy.clip_norm:g}, {privacy.steps_per_round} steps a round at "
-        f"sampling rate {privacy.sampling_rate:g}, with {privacy.spare_attempts} spare attempts."
-    )
-    paid = {"encoder sketches": plan.encoder_noise, "score histograms": plan.evaluation_noise}
-    named = " and ".join(what for what, noise_of_it in paid.items() if noise_of_it is not None)
-    yield f"ε pays for training{f', {named}' if named else ''}."
+    if plan.trains:
+        noise = "not fixed" if plan.noise_multiplier is None else f"{plan.noise_multiplier:.4g}"
+        yield (
+            f"Noise multiplier {noise} at clip norm {privacy.clip_norm:g}, {privacy.steps_per_round} steps a round at "
+            f"sampling rate {privacy.sampling_rate:g}, with {privacy.spare_attempts} spare attempts."
+        )
+    paid = [rule.content for rules in plan.releases.values() for rule in rules if rule.covered]
+    yield f"ε pays for {', '.join(dict.fromkeys(paid)) or 'nothing'}."
     if privacy.unit == "account":
         yield f"An account counts with at most {privacy.account_rows} of its transactions."
 

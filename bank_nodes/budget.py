@@ -136,12 +136,6 @@ class Budget:
         return here.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-def most_releases(plan: Plan, kind: str) -> int:
-    """How often a plan's noise was calibrated for a release of one kind that ε pays for, spare attempts included."""
-    spare = plan.privacy.spare_attempts
-    return plan.rounds + spare if kind == "train" else 2 if spare else 1
-
-
 @dataclass(frozen=True)
 class _Limit:
     """A limit on ε within one plan, which was fixed beforehand, so that privacy loss distributions apply."""
@@ -155,25 +149,25 @@ class _Limit:
 
         A limit below what the plan comes to ends it half-way. A coordinator that saw the first rounds may then choose
         of what kind the rest is, and no composition of distributions is proven for a mix chosen like that. So sketches
-        and score histograms are paid for from the start, as often as the plan has them: what is left to choose is how
+        and other counts are paid for from the start, as often as the plan has them: what is left to choose is how
         many rounds there are, up to a number that the limit alone fixes.
         """
         if self.cap is None:
             return
-        after = _with_few(plan, spent.add(mechanism))
+        after = _with_counts(plan, spent.add(mechanism))
         if not _fits(after, mechanism, self.cap, self.delta):
-            before = _with_few(plan, spent)
+            before = _with_counts(plan, spent)
             raise _over(what, self.name, self.cap, (before.epsilon(self.delta), after.epsilon(self.delta)), self.delta)
 
 
-def _with_few(plan: Plan, spent: Spent) -> Spent:
-    """What was spent, and what the plan's sketches and score histograms may still cost."""
+def _with_counts(plan: Plan, spent: Spent) -> Spent:
+    """What was spent, and what the plan's counts may still cost."""
     counts = dict(spent.entries)
     planned: Counter[Mechanism] = Counter()
-    for kind in ("sketch", "evaluate"):
-        mechanism = plan.mechanism(kind)
+    for kind in plan.releases:
+        mechanism = plan.mechanism(kind) if kind != "train" else None
         if mechanism is not None:
-            planned[mechanism] += most_releases(plan, kind)
+            planned[mechanism] += plan.paid_releases(kind)
     for mechanism, times in planned.items():
         missing = times - counts.get(mechanism, 0)
         spent = spent.add(mechanism, missing) if missing > 0 else spent

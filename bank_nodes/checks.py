@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraudfl.errors import ReleaseRefused, WireError
-from fraudfl.features.sketch import sketch_size
 from fraudfl.models.mlp import Layout
 from fraudfl.plan import Plan
 from fraudfl.privacy.mechanisms import Mechanism
 from fraudfl.protocols import SUMMED, Kind, Scalar
-from fraudfl.summed import entry_bound, parts_of
+from fraudfl.summed import PARTS, entry_bound, part_sizes, parts_of
 from fraudfl.transfer.codec import decode
 from fraudfl.transfer.pack import unpack_counts, unpack_signed
 
@@ -25,10 +24,8 @@ _PAYLOADS: dict[Kind, tuple[frozenset[str], frozenset[str]]] = {
     "peers": (frozenset(), frozenset()),
     "confirm": (frozenset({"confirmation"}), frozenset()),
     "reveal": (frozenset({"reveal"}), frozenset()),
-    "sketch": (frozenset({"sketch"}), frozenset()),
-    "train": (frozenset({"update"}), frozenset({"scores"})),
-    "evaluate": (frozenset({"validation", "test"}), frozenset()),
-    "alone": (frozenset({"validation", "test"}), frozenset()),
+    "readiness": (frozenset(), frozenset()),
+    **{kind: (frozenset(names), frozenset({"scores"} if kind == "train" else ())) for kind, names in PARTS.items()},
 }
 _VALUES: dict[Kind, frozenset[str]] = {"train": frozenset({"loss", "examples"})}
 _TEXTS: dict[Kind, frozenset[str]] = {"confirm": frozenset({"survivors"}), "reveal": frozenset({"survivors"})}
@@ -80,7 +77,7 @@ def check_draft(plan: Plan, kind: Kind, draft: Draft) -> None:
         if name == "update":
             _check_update(plan, draft, data)
         elif kind in SUMMED:
-            size = sketch_size(plan.encoder) if name == "sketch" else 2 * plan.score_bins.size
+            size = 2 * plan.score_bins.size if kind == "train" else part_sizes(plan, kind)[name]
             _check_counts(name, data, size, noisy=plan.mechanism(kind) is not None)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from bank_nodes.answering import answer_record
-from fraudfl.folder import bank_paths
 
 app = ClientApp()
 
@@ -20,6 +20,7 @@ def answer(message: Message, context: Context) -> Message:
 
 
 def bank_path(context: Context) -> Path:
-    """The folder of the bank that this simulated node stands for: banks in order of id."""
-    banks = bank_paths(Path(str(context.run_config["workspace"])) / "banks")
-    return banks[int(str(context.node_config["partition-id"]))]
+    """The folder of the bank that this simulated node stands for: the phase's banks in order of id."""
+    workspace, phase = Path(str(context.run_config["workspace"])), str(context.run_config["phase"])
+    roster = json.loads((workspace / "coordinator" / "phases" / phase / "roster.json").read_text())["banks"]
+    return workspace / "banks" / str(sorted(roster)[int(str(context.node_config["partition-id"]))])

@@ -243,8 +243,9 @@ def is_covered(plan: Plan, kind: str, rule: ReleaseRule) -> bool:
 
 
 def _promises(plan: Plan) -> bool:
-    # Not by ε alone: a plan can name one and then train without noise.
-    return plan.private and plan.noise_multiplier is not None and plan.noise_multiplier > 0
+    # Not by ε alone: a plan can name one and then release without noise.
+    noise = plan.noise_multiplier if plan.trains else plan.noise_of("profile" if plan.profile else "watch")
+    return plan.private and noise is not None and noise > 0
 
 
 def _against_privacy(plan: Plan, rules: ApprovalRules) -> Iterator[str]:

@@ -40,7 +40,10 @@ class Received:
         return kept
 
     def model(self, request: Request, plan: Plan, width: int) -> Vector:
-        """The model of the request's version: sent whole, as a delta to the one before, kept, or the public start."""
+        """The model of the request's version: sent whole, as a delta to the one before, kept, or the public start.
+
+        A plan with a given start has version 0 sent, too.
+        """
         version = int(request.values.get("version", 0))
         shape = layout(build_model(plan.model, width))
         if "model" in request.payloads:
@@ -68,7 +71,7 @@ class Received:
         (self._path / f"residual-{round_number - 2}.npy").unlink(missing_ok=True)
 
     def _kept(self, version: int, plan: Plan, request: Request, width: int) -> Vector:
-        if version == 0:
+        if version == 0 and not plan.given_start:
             return start_vector(plan, width, request.values)
         path = self._path / f"model-{version}.npy"
         if not path.exists():

@@ -13,7 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from bank_nodes.approvals import BY_RULE, Approvals
-from bank_nodes.budget import Budget, most_releases
+from bank_nodes.budget import Budget
 from bank_nodes.checks import MAX_REPLY_BYTES, Draft, check_draft
 from bank_nodes.gate_lock import gate_locked
 from bank_nodes.kept_receipts import KeptReceipts
@@ -351,8 +351,8 @@ def _most(plan: Plan, kind: Kind) -> int:
     and what opens sums follow each round, newcomers and each attempt.
     """
     if plan.mechanism(kind) is not None:
-        return most_releases(plan, kind)
-    if kind == "train":
+        return plan.paid_releases(kind)
+    if kind in ("train", "watch", "outcome"):
         return plan.attempts * plan.rounds
     return plan.attempts * (plan.rounds + 3 if kind in ("peers", "confirm", "reveal") else 1)
 

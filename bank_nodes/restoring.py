@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 
 from bank_nodes.approvals import Approvals, offered
-from bank_nodes.budget import most_releases
 from bank_nodes.gate_lock import gate_locked
 from bank_nodes.kept_receipts import compare
 from fraudfl.errors import PrivacyError
@@ -165,7 +164,7 @@ def _unspent(plan: Plan, ledger: Ledger) -> Iterator[Release]:
     for kind in plan.releases:
         mechanism = plan.mechanism(kind)
         if mechanism is not None:
-            for _ in range(max(0, most_releases(plan, kind) - ledger.reserved(plan.hash, kind))):
+            for _ in range(max(0, plan.paid_releases(kind) - ledger.reserved(plan.hash, kind))):
                 yield _charge(mechanism.to_dict(), plan.hash, kind)
 
 

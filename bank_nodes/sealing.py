@@ -24,7 +24,7 @@ from fraudfl.secagg.masking import Masker
 from fraudfl.secagg.peers import Peers
 from fraudfl.secagg.phase_keys import PhaseSecret
 from fraudfl.secagg.survivors import check_confirmations, confirm, unpack_confirmations
-from fraudfl.summed import Part, asked_digest, attempt_of, part_names, parts_of, read_members
+from fraudfl.summed import PARTS, Part, asked_digest, attempt_of, parts_of, read_members
 from fraudfl.trust.keys import PrivateKey, load_key
 from fraudfl.trust.roster import Roster, read_roster
 
@@ -117,7 +117,7 @@ class Sealing:
                 self._terms.min_cohort,
                 self._terms.colluding,
             )
-        names = part_names(_kind(request))
+        names = PARTS[_kind(request)]
         revealed = self._circle()[0].reveal(attempt, names, survivors, self._terms.min_cohort, self._long_term())
         return {"survivors": str(request.values["survivors"])}, {"reveal": revealed.to_bytes()}
 
@@ -162,7 +162,7 @@ def roster_of(folder: Path) -> Roster:
     return read_roster(folder / "roster.json", operator)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def _circle(
     folder: Path, bank: str, files: tuple[Path, Path], phase: tuple[str, str], _stamps: tuple[int, ...]
 ) -> tuple[Masker, Peers]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from bank_nodes.checks import Draft
+from bank_nodes.counting import counted
 from bank_nodes.received import Received
 from fraudfl.config import TrainingConfig
 from fraudfl.features.encoder import Encoder
@@ -17,15 +16,13 @@ from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.models.mlp import build_model, layout, score_logits, set_vector
 from fraudfl.plan import Plan
 from fraudfl.privacy.contribution import within_bound
-from fraudfl.privacy.mechanisms import GaussianSum
 from fraudfl.privacy.noise import NoiseSource
-from fraudfl.privacy.noisy_counts import noisy_counts
-from fraudfl.protocols import Kind, Request, Scalar, Vector
-from fraudfl.summed import MOST_COUNT, entry_bound
+from fraudfl.protocols import Request, Scalar, Vector
+from fraudfl.summed import entry_bound
 from fraudfl.training.plain import LocalData, learning_rate_at, train_plain
 from fraudfl.transfer.codec import ErrorFeedback, encode
 from fraudfl.transfer.model import derived_seed, start_vector
-from fraudfl.transfer.pack import pack_counts, pack_signed
+from fraudfl.transfer.pack import pack_counts
 
 
 class Tasks:
@@ -40,7 +37,7 @@ class Tasks:
         """Histograms of the training rows over the plan's public bins."""
         sketch = self._folder.sketch(plan.features, plan.split, plan.encoder, plan.account_rows)
         released = sketch if plan.training.prior == "released" else sketch.without_labels()
-        return self._counted(plan, request.kind, {"sketch": released.vector()})
+        return counted(plan, request.kind, {"sketch": released.vector()}, self._noise)
 
     def train(self, request: Request, plan: Plan) -> Draft:
         """One round of local training from the request's model."""
@@ -154,20 +151,7 @@ class Tasks:
             part: self._histogram(plan, encoder, part, vector, keep=(request.instance, name))
             for part in ("validation", "test")
         }
-        return self._counted(plan, request.kind, counts)
-
-    def _counted(self, plan: Plan, kind: Kind, counts: Mapping[str, NDArray[np.int64]]) -> Draft:
-        """Counts as they may leave: with this bank's noise where ε pays for them, and for a sum where one is made."""
-        mechanism = plan.mechanism(kind)
-        vectors = {part: np.minimum(found, MOST_COUNT).astype(np.float64) for part, found in counts.items()}
-        if isinstance(mechanism, GaussianSum):
-            vectors = {part: noisy_counts(vector, mechanism, self._noise) for part, vector in vectors.items()}
-        if plan.secure_aggregation is not None:
-            return Draft(mechanism=mechanism, vectors=vectors)
-        if mechanism is None:
-            return Draft(payloads={part: pack_counts(found) for part, found in counts.items()})
-        payloads = {part: pack_signed(np.rint(vector).astype(np.int64)) for part, vector in vectors.items()}
-        return Draft(mechanism=mechanism, payloads=payloads)
+        return counted(plan, request.kind, counts, self._noise)
 
     def _histogram(
         self, plan: Plan, encoder: Encoder, part: str, vector: Vector, keep: tuple[str, str] | None = None

@@ -24,7 +24,8 @@ from fraudfl.features.sketch import Sketch
 from fraudfl.folder import BankFolder, bank_paths
 from fraudfl.metrics.exact import auprc
 from fraudfl.models.mlp import build_model, layout, score_logits, set_vector
-from fraudfl.plan import Plan, make_plan
+from fraudfl.plan import Plan
+from fraudfl.planning import make_plan
 from fraudfl.privacy.denoise import plausible_counts
 from fraudfl.privacy.mechanisms import DpSgd, GaussianSum
 from fraudfl.privacy.noise import NoiseSource

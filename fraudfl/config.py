@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fraudfl.config_coordinator import CoordinatorConfig
 from fraudfl.config_data import AdapterName as AdapterName
@@ -15,9 +15,14 @@ from fraudfl.config_data import GeneratorConfig as GeneratorConfig
 from fraudfl.config_data import PartitionConfig as PartitionConfig
 from fraudfl.config_data import SplitConfig as SplitConfig
 from fraudfl.config_data import TableConfig as TableConfig
+from fraudfl.config_phases import AnyPhase as AnyPhase
+from fraudfl.config_phases import AssessmentConfig as AssessmentConfig
+from fraudfl.config_phases import BankSelection as BankSelection
+from fraudfl.config_phases import MonitoringConfig as MonitoringConfig
 from fraudfl.config_phases import PhaseConfig as PhaseConfig
 from fraudfl.config_privacy import PrivacyConfig as PrivacyConfig
 from fraudfl.config_privacy import SecureAggregationConfig as SecureAggregationConfig
+from fraudfl.config_training import Codec as Codec
 from fraudfl.config_training import CodecConfig as CodecConfig
 from fraudfl.config_training import CodecName as CodecName
 from fraudfl.config_training import ModelConfig as ModelConfig
@@ -106,7 +111,12 @@ class FraudflConfig(Frozen):
     split: SplitConfig
     mlflow: MlflowConfig = MlflowConfig()
     coordinator: CoordinatorConfig = CoordinatorConfig()
-    phases: tuple[PhaseConfig, ...] = Field(min_length=1)
+    phases: tuple[AnyPhase, ...] = Field(min_length=1)
+
+    @field_validator("phases")
+    @classmethod
+    def _waves_are_phases(cls, phases: tuple[AnyPhase, ...]) -> tuple[AnyPhase, ...]:
+        return tuple(one for phase in phases for one in _in_waves(phase))
 
     @model_validator(mode="after")
     def _phases_are_distinct(self) -> Self:
@@ -114,3 +124,42 @@ class FraudflConfig(Frozen):
         if len(set(names)) != len(names):
             raise ValueError(f"phase names must be distinct; found {names}")
         return self
+
+    @model_validator(mode="after")
+    def _models_come_from_before(self) -> Self:
+        trained: set[str] = set()
+        for phase in self.phases:
+            if isinstance(phase, PhaseConfig):
+                self._check_start(phase, trained)
+                trained.add(phase.name)
+        return self
+
+    def _check_start(self, phase: PhaseConfig, trained: set[str]) -> None:
+        if phase.start is None:
+            return
+        named = {other.name for other in self.phases}
+        if phase.start in named and phase.start not in trained:
+            raise ValueError(
+                f"phase {phase.name} starts from the model of {phase.start!r}, which does not train before it"
+            )
+        if phase.start not in named | _ALIASES and not phase.start.isdecimal():
+            known = ", ".join(sorted(trained | _ALIASES))
+            raise ValueError(f"phase {phase.name} starts from {phase.start!r}; expected {known}, or a version's number")
+        if (phase.training or self.training).prior == "released":
+            raise ValueError(
+                f"phase {phase.name} goes on from a model, so that no label counts are released for `prior`; set "
+                "`training.prior` to a number"
+            )
+
+
+_ALIASES = frozenset({"champion", "challenger", "previous"})
+
+
+def _in_waves(phase: AnyPhase) -> tuple[AnyPhase, ...]:
+    if not isinstance(phase, PhaseConfig):
+        return (phase,)
+    try:
+        return phase.in_waves()
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ValueError(f"a wave of phase {phase.name!r} does not fit: {said}") from error

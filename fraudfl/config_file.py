@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from fraudfl.config import FraudflConfig, Frozen
+from fraudfl.config_phases import TAGS
 from fraudfl.errors import ConfigError
 
 Model = TypeVar("Model", bound=Frozen)
@@ -113,13 +114,20 @@ def _causes(error: ValidationError) -> list[Any]:
 
 
 def _explain(path: Path, root: yaml.Node | None, problem: Any) -> str:
-    location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+    location = [part for part in _keys(problem["loc"]) if not (isinstance(part, str) and part.startswith("function-"))]
     line = _line(root, location)
     key = ".".join(str(part) for part in location) or "(top level)"
     expected = _EXPECTED.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     if problem["type"] == "missing" or isinstance(problem["input"], dict | list | tuple):
         return f"{path}, line {line}: {key}: {expected}"
     return f"{path}, line {line}: {key}: found {problem['input']!r}; {expected}"
+
+
+def _keys(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """A place as the file has it: the kind of a phase is no key of its own."""
+    if location[:1] == ("phases",) and location[2:3] and location[2] in TAGS:
+        return (*location[:2], *location[3:])
+    return location
 
 
 def _line(node: yaml.Node | None, location: list[str | int]) -> int:

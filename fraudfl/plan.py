@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from dataclasses import replace
 from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
+from fraudfl import costs
+from fraudfl.assessment.spec import ProfileSpec
 from fraudfl.config import (
-    CodecConfig,
+    Codec,
     FeaturesConfig,
-    FraudflConfig,
     Frozen,
     ModelConfig,
-    PhaseConfig,
     PrivacyConfig,
     SecureAggregationConfig,
     SplitConfig,
@@ -25,15 +23,18 @@ from fraudfl.config import (
 )
 from fraudfl.data.schema import Contract
 from fraudfl.errors import PlanError, PrivacyError
-from fraudfl.features.declaration import declare, declare_categorical
+from fraudfl.features.declaration import declare
 from fraudfl.features.sketch import EncoderSpec
 from fraudfl.metrics.histogram import ScoreBins
-from fraudfl.privacy.accounting import calibrate_jointly
-from fraudfl.privacy.mechanisms import DpSgd, GaussianSum, Mechanism
+from fraudfl.monitoring.spec import WatchSpec
+from fraudfl.privacy.mechanisms import DpSgd, Mechanism
 
-PLAN_VERSION = 2
+ALONE = "score histograms of the model trained alone"
+PLAN_VERSION = 3
 WINDOWS = "what windows carry into other rows"
 """How plans name the influence of one unit's transactions on the features of others' rows, which no ε covers."""
+TRAINING = ("pilot", "rollout")
+"""Kinds of phase that train."""
 DISCRETE_PART = 0.1
 """Part of δ set aside, where sums are added up in whole numbers, for what that changes in the noise."""
 
@@ -53,7 +54,15 @@ class ReleaseRule(Frozen):
 
 
 class Plan(Frozen):
-    """What one phase will do at a bank; its canonical JSON's SHA-256 is the plan hash."""
+    """What one phase will do at a bank; its canonical JSON's SHA-256 is the plan hash.
+
+    Attributes:
+        rounds: Rounds of training, or windows of monitoring; 0 where there are neither.
+        given_start: Training goes on from a model and an encoder that the coordinator sends, pinned by digest.
+        alone: Banks also train by themselves, and say in which bin of gain they are.
+        profile: What an assessment counts; None in other phases.
+        watch: What monitoring counts of which windows; None in other phases.
+    """
 
     version: int = PLAN_VERSION
     consortium: str
@@ -67,18 +76,23 @@ class Plan(Frozen):
     encoder: EncoderSpec
     model: ModelConfig
     training: TrainingConfig
+    given_start: bool
     split: SplitConfig
     privacy: PrivacyConfig
     noise_multiplier: float | None
     encoder_noise: float | None
     evaluation_noise: float | None
+    profile_noise: float | None
+    watch_noise: float | None
     secure_aggregation: SecureAggregationConfig | None
     strategy: StrategyConfig
-    codec: CodecConfig
+    codec: Codec
     score_bins: ScoreBins
     evaluate_every: int
     alert_budget: float
     alone: bool
+    profile: ProfileSpec | None
+    watch: WatchSpec | None
     max_update_norm: float
     releases: dict[str, tuple[ReleaseRule, ...]]
 
@@ -124,6 +138,11 @@ class Plan(Frozen):
         return self.account_rows or 1
 
     @property
+    def trains(self) -> bool:
+        """Whether the phase trains a model."""
+        return self.kind in TRAINING
+
+    @property
     def account_rows(self) -> int | None:
         """The bound on one account's transactions, where privacy is per account."""
         return self.privacy.account_rows if self.private and self.privacy.unit == "account" else None
@@ -149,17 +168,32 @@ class Plan(Frozen):
         """What one round's update costs, or None where nothing is promised."""
         if self.noise_multiplier is None:
             return None
-        return _training(self, self.noise_multiplier, self.privacy.steps_per_round)
+        return costs.training(self, self.noise_multiplier, self.privacy.steps_per_round)
 
     def mechanism(self, kind: str) -> Mechanism | None:
         """What one release of a kind costs, or None where nothing is promised for it."""
         if kind == "train":
             return self.round_mechanism
-        if kind == "sketch" and self.encoder_noise is not None:
-            return _sketching(self, self.encoder_noise)
-        if kind == "evaluate" and self.evaluation_noise is not None:
-            return _evaluating(self, self.evaluation_noise)
-        return None
+        noise = self.noise_of(kind)
+        return None if noise is None else costs.counting(self, kind, noise)
+
+    def noise_of(self, kind: str) -> float | None:
+        """Noise multiplier of counts of a kind, or None where they carry no noise."""
+        return {
+            "sketch": self.encoder_noise,
+            "evaluate": self.evaluation_noise,
+            "gain": self.evaluation_noise,
+            "profile": self.profile_noise,
+            "watch": self.watch_noise,
+            "outcome": self.watch_noise,
+        }.get(kind)
+
+    def paid_releases(self, kind: str) -> int:
+        """How many releases of a kind the plan's noise is calibrated for, spare attempts included."""
+        spare = self.privacy.spare_attempts
+        if kind in ("train", "watch", "outcome"):
+            return self.rounds + spare
+        return 2 if spare else 1
 
     @property
     def not_covered(self) -> tuple[str, ...]:
@@ -183,120 +217,52 @@ class Plan(Frozen):
         return plan
 
 
-def make_plan(config: FraudflConfig, phase: PhaseConfig, contract: Contract) -> Plan:
-    """Fill in everything that a phase leaves to defaults, noise included.
-
-    Raises:
-        PlanError: when accounts are the unit of privacy, and the data has none.
-        PrivacyError: when no noise keeps the phase within its ε.
-    """
-    if phase.privacy.mode != "none" and phase.privacy.unit == "account" and "account" not in contract.columns:
-        raise PlanError(
-            f"phase {phase.name}: privacy.unit is `account`, but the data has no column `account` (it has "
-            f"{', '.join(contract.columns)}); set `unit: transaction`, or map a column to `account`"
-        )
-    training = phase.training or config.training
-    if phase.strategy.name == "fedprox" and training.proximal_mu == 0:
-        training = training.model_copy(update={"proximal_mu": 0.01})
-    draft = Plan.model_construct(
-        consortium=config.consortium.name,
-        phase=phase.name,
-        kind=phase.kind,
-        seed=config.consortium.seed,
-        rounds=phase.rounds,
-        attempts=phase.attempts,
-        contract=contract,
-        features=config.features,
-        encoder=_encoder_spec(config, contract),
-        model=config.model,
-        training=training,
-        split=config.split,
-        privacy=phase.privacy,
-        noise_multiplier=None,
-        encoder_noise=None,
-        evaluation_noise=None,
-        secure_aggregation=phase.secure_aggregation,
-        strategy=phase.strategy,
-        codec=phase.codec,
-        score_bins=ScoreBins(count=phase.score_bins),
-        evaluate_every=phase.evaluate_every,
-        alert_budget=phase.alert_budget,
-        alone="alone" in phase.baselines,
-        max_update_norm=phase.max_update_norm,
-    )
-    draft = draft.model_copy(update=_noise(draft))
-    return Plan(**dict(draft) | {"releases": releases_of(draft)})
+def releases_of(plan: Plan) -> dict[str, tuple[ReleaseRule, ...]]:
+    """Everything that a plan lets out, by kind of request."""
+    secure = plan.secure_aggregation
+    rules: dict[str, list[ReleaseRule]] = {"join": [], **_of_phase(plan)}
+    if secure is not None:
+        # Keys and signatures do not depend on data: there is nothing to list.
+        rules |= {"peers": []} | ({"confirm": [], "reveal": []} if secure.recover else {})
+    return {kind: tuple(entries) for kind, entries in rules.items()}
 
 
-def _encoder_spec(config: FraudflConfig, contract: Contract) -> EncoderSpec:
-    listed = config.encoder.categories
-    columns = declare_categorical(config.features, contract)
-    return EncoderSpec(
-        numeric=tuple(feature.name for feature in declare(config.features, contract)),
-        categorical={name: listed.get(name, ()) for name in columns},
-        bins_per_decade=config.encoder.bins_per_decade,
-        smallest=config.encoder.smallest,
-        largest=config.encoder.largest,
-        scaling=config.encoder.scaling,
-        min_category_count=config.encoder.min_category_count,
-    )
+def _of_phase(plan: Plan) -> dict[str, list[ReleaseRule]]:
+    if plan.kind == "assessment":
+        return {"profile": [_rule(plan, "profile", "counts of an assessment")], "readiness": []}
+    if plan.kind == "monitoring":
+        watched = [_rule(plan, "watch", "feature and score histograms"), *_carried(plan)]
+        return {"watch": watched, "outcome": [_rule(plan, "outcome", "score histograms")]}
+    rules = {"train": _of_training(plan), "evaluate": [_rule(plan, "evaluate", "score histograms")]}
+    if not plan.given_start:
+        counts = [_rule(plan, "sketch", "label counts")] if plan.training.prior == "released" else []
+        rules["sketch"] = [_rule(plan, "sketch", "encoder sketches"), *counts]
+    if plan.alone:
+        # Training alone follows the bank's rows without any bound, and so do its scores.
+        rules["alone"] = [ReleaseRule(content=ALONE, covered=False, summed=plan.secure_aggregation is not None)]
+        rules["gain"] = [_rule(plan, "gain", "the bin of the bank's gain")]
+    return rules
 
 
-def _noise(plan: Plan) -> dict[str, float]:
-    """Noise multipliers: encoder and evaluation by their shares of ε, training by what their composition leaves."""
-    privacy = plan.privacy
-    if privacy.epsilon is None or not plan.private:
-        return {}
-    noise: dict[str, float] = {}
-    fixed: list[Mechanism] = []
-    for name, share, describe in (
-        ("encoder_noise", privacy.encoder_share, _sketching),
-        ("evaluation_noise", privacy.evaluation_share, _evaluating),
-    ):
-        if share > 0:
-            # A phase with spare attempts may also need a second one of these.
-            event = replace(describe(plan, 1.0), releases=2 if privacy.spare_attempts else 1)
-            fixed.append(event.calibrate(share * privacy.epsilon, plan.delta))
-            noise[name] = fixed[-1].noise_multiplier
-    steps = (plan.rounds + privacy.spare_attempts) * privacy.steps_per_round
-    training = _training(plan, 1.0, steps)
-    noise["noise_multiplier"] = calibrate_jointly(fixed, training, privacy.epsilon, plan.delta)
-    return noise
+def _of_training(plan: Plan) -> list[ReleaseRule]:
+    secure = plan.secure_aggregation
+    updates = ReleaseRule(content="model updates", covered=plan.private, summed=secure is not None)
+    if plan.private or secure is not None:
+        return [updates, *_carried(plan)]
+    counts = ["example counts"] if plan.strategy.weighting == "examples" else []
+    return [updates, *(_rule(plan, "train", name) for name in ("training loss", "score histograms", *counts))]
 
 
-def _training(plan: Plan, noise_multiplier: float, steps: int) -> DpSgd:
-    privacy = plan.privacy
-    return DpSgd(
-        sampling_rate=privacy.sampling_rate,
-        noise_multiplier=noise_multiplier,
-        clip_norm=privacy.clip_norm,
-        steps=steps,
-        expected_batch=privacy.sampling_rate * (privacy.expected_units or privacy.units),
-        unit=privacy.unit,
-        parties=plan.parties,
-        colluding=_colluding(plan),
-    )
+def _carried(plan: Plan) -> list[ReleaseRule]:
+    """Clipping and counting bound what one row adds, and not what it changes in the features of rows after it."""
+    if not plan.private or not _carries(plan):
+        return []
+    return [ReleaseRule(content=WINDOWS, covered=False, summed=plan.secure_aggregation is not None)]
 
 
-def _sketching(plan: Plan, noise_multiplier: float) -> GaussianSum:
-    """One transaction counts once in each column's histogram, and among the labels where these are released."""
-    columns = len(plan.encoder.numeric) + len(plan.encoder.categorical) + (plan.training.prior == "released")
-    return _counting(plan, noise_multiplier, math.sqrt(columns) * plan.unit_rows)
-
-
-def _evaluating(plan: Plan, noise_multiplier: float) -> GaussianSum:
-    """One transaction is in one of the two histograms; an account's may be in both, up to its bound in each."""
-    both = 1.0 if plan.privacy.unit == "transaction" else math.sqrt(2)
-    return _counting(plan, noise_multiplier, both * plan.unit_rows)
-
-
-def _counting(plan: Plan, noise_multiplier: float, sensitivity: float) -> GaussianSum:
-    return GaussianSum(
-        noise_multiplier=noise_multiplier,
-        sensitivity=sensitivity,
-        unit=plan.privacy.unit,
-        parties=plan.parties,
-        colluding=_colluding(plan),
+def _rule(plan: Plan, kind: str, content: str) -> ReleaseRule:
+    return ReleaseRule(
+        content=content, covered=plan.noise_of(kind) is not None, summed=plan.secure_aggregation is not None
     )
 
 
@@ -306,37 +272,3 @@ def _carries(plan: Plan) -> bool:
         return False
     entities = {feature.entity for feature in declare(plan.features, plan.contract)} - {"row"}
     return bool(entities - {"account", "pair"}) if plan.privacy.unit == "account" else bool(entities)
-
-
-def _colluding(plan: Plan) -> int:
-    secure = plan.secure_aggregation
-    return secure.colluding if secure is not None and plan.privacy.mode == "distributed" else 0
-
-
-def releases_of(plan: Plan) -> dict[str, tuple[ReleaseRule, ...]]:
-    """Everything that a plan lets out, by kind of request."""
-    secure = plan.secure_aggregation
-
-    def rule(content: str, covered: bool = False) -> ReleaseRule:
-        return ReleaseRule(content=content, covered=covered, summed=secure is not None)
-
-    rules: dict[str, list[ReleaseRule]] = {
-        "join": [],
-        "sketch": [rule("encoder sketches", plan.encoder_noise is not None)],
-        "train": [rule("model updates", plan.private)],
-        "evaluate": [rule("score histograms", plan.evaluation_noise is not None)],
-    }
-    if plan.private and _carries(plan):
-        # Clipping bounds what one row adds, and not what it changes in the features of rows after it.
-        rules["train"].append(ReleaseRule(content=WINDOWS, covered=False, summed=secure is not None))
-    if plan.training.prior == "released":
-        rules["sketch"].append(rule("label counts", plan.encoder_noise is not None))
-    if not plan.private and secure is None:
-        counts = ["example counts"] if plan.strategy.weighting == "examples" else []
-        rules["train"] += [rule(content) for content in ("training loss", "score histograms", *counts)]
-    if plan.alone:
-        rules["alone"] = [rule("score histograms of the model trained alone")]
-    if secure is not None:
-        # Keys and signatures do not depend on data: there is nothing to list.
-        rules |= {"peers": []} | ({"confirm": [], "reveal": []} if secure.recover else {})
-    return {kind: tuple(entries) for kind, entries in rules.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,12 @@ from fraudfl.transfer.savings import RawSizes
 Refused = Literal["refused", "not-approved", "not-now", "away", "silent"]
 REFUSED: tuple[Refused, ...] = ("refused", "not-approved", "not-now", "away", "silent")
 """Why there is no reply: a no for good; a no until somebody approves, a schedule opens or the bank is back; no word."""
-Kind = Literal["join", "peers", "sketch", "train", "evaluate", "alone", "confirm", "reveal"]
-KINDS: tuple[Kind, ...] = ("join", "peers", "sketch", "train", "evaluate", "alone", "confirm", "reveal")
-SUMMED: tuple[Kind, ...] = ("sketch", "train", "evaluate", "alone")
+Kind = Literal[
+    "join", "peers", "profile", "readiness", "sketch", "train", "evaluate", "alone", "gain", "watch", "outcome",
+    "confirm", "reveal",
+]  # fmt: skip
+KINDS: tuple[Kind, ...] = get_args(Kind)
+SUMMED: tuple[Kind, ...] = ("profile", "sketch", "train", "evaluate", "alone", "gain", "watch", "outcome")
 """Kinds whose replies are added up over banks: masked, where the plan has secure aggregation."""
 Scalar = int | float | str
 INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -216,6 +219,10 @@ class Registry(Protocol):
 
     def register(self, outcome: Mapping[str, Any], bundle_folder: str) -> int:
         """Record the phase's outcome and register its bundle; returns the version."""
+        ...
+
+    def finish(self, outcome: Mapping[str, Any]) -> None:
+        """Record the outcome of a phase that makes no model."""
         ...
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fraudfl.errors import WireError
 from fraudfl.features.sketch import sketch_size
+from fraudfl.metrics.gain_bins import GAIN_SIZE
 from fraudfl.plan import Plan
 from fraudfl.privacy.discretisation import largest_step
 from fraudfl.protocols import Kind, Scalar
@@ -50,18 +51,40 @@ def parts_of(plan: Plan, kind: Kind, width: int, parties: int) -> tuple[Part, ..
     """
     bound = entry_bound(plan, kind)
     encoding = _encoding(plan, kind, bound, parties)
-    return tuple(Part(name, _size(plan, kind, width), bound, encoding) for name in part_names(kind))
+    return tuple(Part(name, size, bound, encoding) for name, size in part_sizes(plan, kind, width).items())
 
 
-def part_names(kind: Kind) -> tuple[str, ...]:
-    """What the vectors of a kind's reply are called."""
-    return {"train": ("update",), "sketch": ("sketch",)}.get(kind, ("validation", "test"))
+PARTS: Mapping[Kind, tuple[str, ...]] = {
+    "profile": ("profile",),
+    "sketch": ("sketch",),
+    "train": ("update",),
+    "evaluate": ("validation", "test"),
+    "alone": ("validation", "test"),
+    "gain": ("gain",),
+    "watch": ("features", "scores"),
+    "outcome": ("scores",),
+}
+"""What the vectors of a kind's reply are called."""
 
 
-def _size(plan: Plan, kind: Kind, width: int) -> int:
-    if kind == "train":
+def part_sizes(plan: Plan, kind: Kind, width: int = 0) -> dict[str, int]:
+    """Entries of each vector of a kind's reply; `width` as in `parts_of`."""
+    return {name: _size(plan, kind, name, width) for name in PARTS[kind]}
+
+
+def _size(plan: Plan, kind: Kind, name: str, width: int) -> int:
+    if name == "update":
         return plan.model.size(width)
-    return sketch_size(plan.encoder) if kind == "sketch" else 2 * plan.score_bins.size
+    if name == "sketch":
+        return sketch_size(plan.encoder)
+    if name == "gain":
+        return GAIN_SIZE
+    if name == "profile" and plan.profile is not None:
+        return plan.profile.size
+    if name == "features" and plan.watch is not None:
+        return plan.watch.size
+    # Rows by score; by their label too, where labels are known.
+    return plan.score_bins.size if kind == "watch" else 2 * plan.score_bins.size
 
 
 def entry_bound(plan: Plan, kind: Kind) -> float:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fraudfl.errors import WireError
 from fraudfl.features.encoder import fit_encoder
-from fraudfl.features.sketch import Sketch, sketch_size
+from fraudfl.features.sketch import Sketch
 from fraudfl.folder import write_bytes
 from fraudfl.privacy.denoise import plausible_counts
-from fraudfl.protocols import Reply, Scalar
-from fraudfl.transfer.model import start_vector
-from pipelines.asking import Enclosed, ask, read_counts
+from fraudfl.protocols import Scalar
+from fraudfl.transfer.model import start_vector, vector_digest
+from pipelines.asking import Enclosed, ask
+from pipelines.counts import sum_counts
 from pipelines.peers import hand_round, keep_key
-from pipelines.summing import add_up
 from pipelines.world import Phase
 
 
@@ -31,7 +29,7 @@ def join(phase: Phase) -> None:
 def fit_shared_encoder(phase: Phase) -> None:
     """Sum the banks' sketches, fit the encoder, and set the model to the public start."""
     spec = phase.plan.encoder
-    summed = Sketch.from_vector(spec, _summed_sketches(phase))
+    summed = Sketch.from_vector(spec, sum_counts(phase, "sketch").vectors["sketch"].astype(np.int64))
     if phase.plan.encoder_noise is not None:
         summed = summed.each(plausible_counts)
     encoder = fit_encoder(spec, summed)
@@ -47,20 +45,11 @@ def fit_shared_encoder(phase: Phase) -> None:
     phase.world.progress.event("encoder", width=encoder.width, bytes=len(phase.state.encoder))
 
 
-def _summed_sketches(phase: Phase) -> NDArray[np.int64]:
-    if phase.plan.secure_aggregation is not None:
-        summed = add_up(phase, "sketch", 0, lambda _bank: Enclosed())
-        return np.rint(summed.vectors["sketch"]).astype(np.int64)
-    total = np.zeros(sketch_size(phase.plan.encoder), dtype=np.int64)
-
-    def forget() -> None:
-        total[:] = 0
-
-    def add(reply: Reply) -> None:
-        counts = read_counts(phase.plan, reply, "sketch", len(total))
-        if np.abs(counts).sum() > 2**52:
-            raise WireError("the sketch holds counts that cannot be")
-        total[:] += counts
-
-    ask(phase, "sketch", 0, lambda _bank: Enclosed(), add, forget)
-    return total
+def take_start(phase: Phase) -> None:
+    """Begin with a model and an encoder that are there already; no bank releases anything for it."""
+    assert phase.start is not None  # whoever made the phase has looked
+    phase.state.encoder = phase.start.encoder.to_bytes()
+    write_bytes(phase.world.folder / "encoder.json", phase.state.encoder)
+    phase.state.model = np.array(phase.start.weights, dtype=np.float32)
+    phase.state.lag = np.zeros_like(phase.state.model)
+    phase.world.progress.event("started from", digest=vector_digest(phase.state.model))

@@ -13,9 +13,9 @@ from fraudfl.metrics.figures import Figures
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.plan import Plan
 from fraudfl.privacy.denoise import plausible_counts
-from fraudfl.protocols import Kind, Reply
-from pipelines.asking import Enclosed, ask, read_counts
-from pipelines.summing import add_up
+from fraudfl.protocols import Kind
+from pipelines.asking import Enclosed
+from pipelines.counts import sum_counts
 from pipelines.training import model_for
 from pipelines.world import Phase
 
@@ -69,35 +69,11 @@ def _without_model(phase: Phase, bank: str) -> Enclosed:
 
 def _judge(phase: Phase, kind: Kind, enclose: Callable[[str], Enclosed]) -> Evaluation:
     plan = phase.plan
-    sums, heard = _added_up(phase, kind, enclose) if plan.secure_aggregation else _each(phase, kind, enclose)
+    summed = sum_counts(phase, kind, plan.rounds, enclose)
+    sums = {part: _histogram(plan, vector) for part, vector in summed.vectors.items()}
     thresholds = choose_thresholds(sums["validation"], plan.alert_budget)
     figures = sums["test"].figures(threshold=thresholds["balanced_accuracy"], budget=plan.alert_budget)
-    return Evaluation(sums["validation"], sums["test"], thresholds, figures, heard)
-
-
-def _added_up(
-    phase: Phase, kind: Kind, enclose: Callable[[str], Enclosed]
-) -> tuple[dict[str, ScoreHistogram], set[str]]:
-    summed = add_up(phase, kind, phase.plan.rounds, enclose)
-    sums = {part: _histogram(phase.plan, np.rint(vector)) for part, vector in summed.vectors.items()}
-    return sums, set(summed.banks)
-
-
-def _each(phase: Phase, kind: Kind, enclose: Callable[[str], Enclosed]) -> tuple[dict[str, ScoreHistogram], set[str]]:
-    size = 2 * phase.plan.score_bins.size
-    sums = {part: np.zeros(size, dtype=np.int64) for part in ("validation", "test")}
-
-    def forget() -> None:
-        for total in sums.values():
-            total[:] = 0
-
-    def add(reply: Reply) -> None:
-        read = {part: read_counts(phase.plan, reply, part, size) for part in sums}
-        for part, counts in read.items():
-            sums[part] += counts
-
-    heard = ask(phase, kind, phase.plan.rounds, enclose, add, forget)
-    return {part: _histogram(phase.plan, total) for part, total in sums.items()}, heard
+    return Evaluation(sums["validation"], sums["test"], thresholds, figures, set(summed.banks))
 
 
 def _histogram(plan: Plan, counts: NDArray[Any]) -> ScoreHistogram:

@@ -13,7 +13,7 @@ from fraudfl.features.encoder import Encoder
 from fraudfl.models.bundle import Bundle
 from fraudfl.transfer.savings import RawSizes, TransferSummary, summarise
 from pipelines.comparison import compare
-from pipelines.encoding import fit_shared_encoder, join
+from pipelines.encoding import fit_shared_encoder, join, take_start
 from pipelines.evaluation import Evaluation, evaluate, evaluate_alone
 from pipelines.model_card import model_card
 from pipelines.training import train_rounds
@@ -105,7 +105,10 @@ def _begin(phase: Phase) -> None:
         phase.state.meter.add(bank, 0, "down", "hello", down)
         phase.state.meter.add(bank, 0, "up", "hello", up)
     join(phase)
-    fit_shared_encoder(phase)
+    if phase.plan.given_start:
+        take_start(phase)
+    else:
+        fit_shared_encoder(phase)
     phase.save()
 
 

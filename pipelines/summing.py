@@ -56,7 +56,7 @@ def add_up(phase: Phase, kind: Kind, number: int, enclose: Callable[[str], Enclo
         if attempt > first and phase.state.encoder:
             # With who sits out: a resumed phase that drew another cohort would have the attempt charged once more.
             phase.save()
-        cohort = _cohort(phase, number, attempt)
+        cohort = _cohort(phase, kind, number, attempt)
         try:
             summed = _Attempt(phase, kind, (number, attempt), cohort, width, enclose).run()
         except SecureAggregationError as error:
@@ -73,16 +73,22 @@ def add_up(phase: Phase, kind: Kind, number: int, enclose: Callable[[str], Enclo
     )
 
 
-def fewest(phase: Phase) -> int:
+def fewest(phase: Phase, kind: Kind) -> int:
     """Fewest banks that a sum needs: the plan's minimum cohort, and the quorum of those that are asked."""
-    asked = min(len(phase.world.fleet.banks()), phase.terms.cohort or len(phase.world.fleet.banks()))
-    return max(phase.plan.min_cohort, math.ceil(phase.terms.quorum * asked - 1e-9))
+    asked = len(phase.world.fleet.banks())
+    size = _cohort_size(phase, kind)
+    return max(phase.plan.min_cohort, math.ceil(phase.terms.quorum * min(asked, size or asked) - 1e-9))
 
 
-def _cohort(phase: Phase, number: int, attempt: int) -> tuple[str, ...]:
+def _cohort_size(phase: Phase, kind: Kind) -> int | None:
+    """Rounds of training take turns; what is counted once in a phase is counted at every bank."""
+    return phase.terms.cohort if kind == "train" else None
+
+
+def _cohort(phase: Phase, kind: Kind, number: int, attempt: int) -> tuple[str, ...]:
     """The banks to ask now; where too few are ready, those who sit out are called back."""
     admit_newcomers(phase)
-    circle, least = phase.state.circle, fewest(phase)
+    circle, least = phase.state.circle, fewest(phase, kind)
     ready = circle.ready(number, phase.world.fleet.present())
     if len(ready) < least:
         circle.rests.clear()
@@ -92,7 +98,7 @@ def _cohort(phase: Phase, number: int, attempt: int) -> tuple[str, ...]:
         ready = circle.ready(number, phase.world.fleet.banks())
     if len(ready) < least:
         raise QuorumError(f"round {number}: {len(ready)} banks can be asked, and a sum needs {least}")
-    return circle.draw(ready, phase.terms.cohort, phase.plan.seed, number, attempt)
+    return circle.draw(ready, _cohort_size(phase, kind), phase.plan.seed, number, attempt)
 
 
 def _sit_out(phase: Phase, number: int, banks: Collection[str]) -> None:
@@ -144,7 +150,7 @@ class _Attempt:
             return Enclosed({**extra.values, **self._address()}, extra.payloads)
 
         requests = addresses(self._phase, asked, self._attempt.cohort, enclosed)
-        one_attempt(self._phase, requests, self._take, fewest(self._phase))
+        one_attempt(self._phase, requests, self._take, fewest(self._phase, self._kind))
         opened = self._open() if self._terms.recover else {name: sum_.complete() for name, sum_ in self._sums.items()}
         vectors = {part.name: part.encoding.decode(opened[part.name]) for part in self._parts}
         return Summed(vectors, frozenset(self._survivors))

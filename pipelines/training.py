@@ -53,8 +53,8 @@ def model_for(phase: Phase, bank: str) -> Enclosed:
     held = state.held.get(bank)
     if held is None:
         payloads["encoder"] = state.encoder
-    if state.round > 0 and held != state.round:
-        if held == state.round - 1:
+    if (state.round > 0 or phase.plan.given_start) and held != state.round:
+        if held is not None and held == state.round - 1:
             payloads["delta"] = state.delta
         else:
             payloads["model"] = encode(state.model, "float32", model_layout(phase))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fraudfl.models.bundle import Bundle
 from fraudfl.plan import Plan
 from fraudfl.protocols import (
     Aggregator,
@@ -79,6 +80,7 @@ class State:
         next_look: When, on the monotonic clock, newcomers are looked for again; not in the checkpoint.
         circle: Under secure aggregation: who can be added up.
         late: Updates that came after their round.
+        notes: What a phase of some kind has to remember beside all this, as JSON.
     """
 
     round: int = 0
@@ -95,6 +97,7 @@ class State:
     next_look: float = 0.0
     circle: Circle = field(default_factory=Circle)
     late: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
     excluded: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
     took_part: set[str] = field(default_factory=set)
@@ -113,6 +116,7 @@ class State:
             "seen": self.seen,
             "circle": self.circle.to_facts(),
             "late": self.late,
+            "notes": self.notes,
             "excluded": self.excluded,
             "history": self.history,
             "took_part": sorted(self.took_part),
@@ -137,6 +141,7 @@ class State:
             seen={bank: (int(entry), str(digest)) for bank, (entry, digest) in facts["seen"].items()},
             circle=Circle.from_facts(facts["circle"]),
             late=int(facts["late"]),
+            notes=dict(facts["notes"]),
             excluded=list(facts["excluded"]),
             history=list(facts["history"]),
             took_part=set(facts["took_part"]),
@@ -150,12 +155,17 @@ class State:
 
 @dataclass(kw_only=True)
 class Phase:
-    """One phase under way."""
+    """One phase under way.
+
+    Attributes:
+        start: The model that it begins with, where its plan says that it is given one.
+    """
 
     world: World
     plan: Plan
     terms: Terms
     state: State = field(default_factory=State)
+    start: Bundle | None = None
 
     def save(self) -> None:
         """Write the checkpoint of the current round."""

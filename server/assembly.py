@@ -7,8 +7,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from fraudfl.config import PhaseConfig
-from fraudfl.errors import FraudflError
+from fraudfl.config import AnyPhase, PhaseConfig
+from fraudfl.errors import BundleError, ConfigError, FraudflError
 from fraudfl.plan import Plan
 from fraudfl.protocols import Fleet
 from fraudfl.trust.keys import PrivateKey, load_key
@@ -16,10 +16,12 @@ from pipelines.gates import gated
 from pipelines.phase import outcome_so_far, run_phase
 from pipelines.world import Phase, State, Terms, World
 from server.aggregation import aggregator_of
+from server.champion import Champion, Word
 from server.checkpoint import FileCheckpoints
 from server.events import EventLog
 from server.pki import Pki
 from server.pooled import LocalBanks
+from server.preparing import start_of
 from server.receipts import Receipts
 from server.receipts_cli import receipts_file
 from server.registry import MlflowRegistry, tracking_of
@@ -38,8 +40,11 @@ class PhaseRun:
         self._events = EventLog(folder.events)
         self.plan = Plan.from_json((folder.path / "plan.json").read_bytes())
         self._config = workspace.config()
-        self._settings = next(phase for phase in self._config.phases if phase.name == folder.path.name)
-        self._pooled = LocalBanks(workspace.banks, self.plan, folder.instance(), folder.path) if simulated else None
+        self._settings = workspace.settings(folder.path.name)
+        self._pooled = None
+        if simulated:
+            banks = LocalBanks(workspace.banks, self.plan, folder.instance(), folder.path)
+            self._pooled = banks.only(folder.roster() or ())
 
     def run(self, gather: Callable[[], Fleet], banks: int) -> None:
         """Run to the end; raises what stopped it, after writing it down.
@@ -62,12 +67,14 @@ class PhaseRun:
         pki = self._workspace.coordinator / "pki"
         keys = Pki(pki) if pki.exists() else None
         operator = None if keys is None else self._operator(keys)
+        start = start_of(self._workspace, self._folder)
         registry = MlflowRegistry(
             tracking_of(self._config, self._workspace),
             self._workspace.path / "mlartifacts",
             self.plan,
             self._folder.path,
             operator=operator,
+            start=None if start is None else start[0],
         )
         logging.getLogger("flwr").setLevel(logging.WARNING)
         self._events.event("gathering", banks=banks)
@@ -87,18 +94,41 @@ class PhaseRun:
             plan=self.plan,
             terms=terms_of(self._settings, self._folder.instance()),
             state=State(seen=self._seen_before()),
+            start=None if start is None else start[1],
         )
         try:
-            outcome = run_phase(phase, self._settings.baselines)
+            outcome = self._carry_out(phase)
         except Exception:
             self._folder.set_result(self._with_spend(outcome_so_far(phase)))
             registry.fail()
             raise
         judged = gated(self._with_spend(outcome), self._settings.gates)
-        self._folder.set_result(judged)
+        if outcome["model_version"] is None:
+            registry.finish(judged)
         for gate in judged["gates"]:
             self._events.event("gate", gate=gate["name"], outcome=gate["outcome"], reason=gate["reason"])
+        self._folder.set_result(judged)
+        self._promote(judged)
         self._events.event("completed", version=outcome["model_version"])
+
+    def _carry_out(self, phase: Phase) -> dict[str, Any]:
+        if isinstance(self._settings, PhaseConfig):
+            return run_phase(phase, self._settings.baselines)
+        raise ConfigError(f"phase {self.plan.phase}: phases of kind {self.plan.kind!r} cannot be run yet")
+
+    def _promote(self, outcome: dict[str, Any]) -> None:
+        """Make the phase's model champion, where the phase says so, its gates let it pass and it is the better one."""
+        settings = self._settings
+        if not isinstance(settings, PhaseConfig) or settings.promote != "if-better" or outcome["status"] != "completed":
+            return
+        word = Word(by=f"phase {settings.name}", reason="promote: if-better")
+        try:
+            verdict = Champion(self._workspace).promote(outcome["model_version"], word)
+        except BundleError as error:
+            # It is champion already: the phase came here before.
+            self._events.event("promotion", done=False, reason=str(error))
+            return
+        self._events.event("promotion", done=verdict.decision is not None, reason=verdict.reason)
 
     def _operator(self, keys: Pki) -> PrivateKey | None:
         """Who signs for what came and what was made; nobody, where the operator keeps that key elsewhere."""
@@ -110,7 +140,7 @@ class PhaseRun:
     def _seen_before(self) -> dict[str, tuple[int, str]]:
         """What earlier phases have seen of each bank's ledger."""
         seen: dict[str, tuple[int, str]] = {}
-        for settings in self._config.phases:
+        for settings in self._workspace.phases():
             checkpoint = FileCheckpoints(self._workspace.phase(settings.name).checkpoints).latest()
             if checkpoint is not None:
                 for bank, last in State.from_checkpoint(checkpoint)[0].seen.items():
@@ -131,13 +161,13 @@ class PhaseRun:
         return outcome | {"privacy": outcome["privacy"] | {"epsilon_max": max(spent.values(), default=None)}}
 
 
-def terms_of(settings: PhaseConfig, instance: str) -> Terms:
+def terms_of(settings: AnyPhase, instance: str) -> Terms:
     """The coordinator's own terms of a phase."""
     return Terms(
         instance=instance,
         quorum=settings.quorum,
         deadline=settings.deadline_seconds,
         patience=settings.patience_seconds,
-        fold_late=settings.stragglers == "fold",
+        fold_late=isinstance(settings, PhaseConfig) and settings.stragglers == "fold",
         cohort=settings.cohort,
     )

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from fraudfl.config import FraudflConfig, PhaseConfig
+from fraudfl.config import AnyPhase, FraudflConfig
 from fraudfl.data.schema import Contract
 from fraudfl.errors import PrivacyError
-from fraudfl.plan import Plan, make_plan
+from fraudfl.plan import Plan
+from fraudfl.planning import make_plan
 from fraudfl.privacy.accounting import Spent
 from fraudfl.privacy.discretisation import discretisation_delta
 from fraudfl.privacy.mechanisms import DpSgd, Mechanism
 from fraudfl.protocols import Kind
 from fraudfl.summed import parts_of
 
+_BY_ROUND = ("train", "watch", "outcome")
+_AT_THE_END = ("evaluate", "gain")
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 """Parts of a phase's rounds at which ε is stated."""
-_PARTS: tuple[tuple[Kind, str], ...] = (("sketch", "encoder"), ("train", "training"), ("evaluate", "evaluation"))
+_PARTS: Mapping[Kind, str] = {
+    "profile": "assessment",
+    "sketch": "encoder",
+    "train": "training",
+    "evaluate": "evaluation",
+    "gain": "bins of gain",
+    "watch": "windows",
+    "outcome": "windows' labels",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +37,7 @@ class Part:
     """One part of a phase that ε pays for.
 
     Attributes:
-        name: `encoder`, `training` or `evaluation`.
+        name: `encoder`, `training`, `evaluation` and so on.
         mechanism: What one release costs.
         releases: How many the phase plans, without spare attempts.
         epsilon: What these cost by themselves.
@@ -94,7 +105,7 @@ class Forecast:
     not_covered: tuple[str, ...] = ()
 
 
-def forecast(config: FraudflConfig, phase: PhaseConfig, contract: Contract) -> Forecast:
+def forecast(config: FraudflConfig, phase: AnyPhase, contract: Contract) -> Forecast:
     """Work out what one phase would cost.
 
     Raises:
@@ -106,7 +117,7 @@ def forecast(config: FraudflConfig, phase: PhaseConfig, contract: Contract) -> F
         return terms
     points = tuple(_point(plan, share, math.ceil(share * plan.rounds)) for share in SHARES)
     worst = _worst(plan)
-    one_more = _spent(plan, plan.rounds + 1, 1).epsilon(plan.delta)
+    one_more = _spent(plan, plan.rounds + 1, ended=True).epsilon(plan.delta)
     participation = _participation(config, phase)
     expected = None if participation >= 1 else _point(plan, 1.0, math.ceil(participation * plan.rounds))
     discretisation = _discretisation(plan, phase)
@@ -145,31 +156,36 @@ def _terms(plan: Plan) -> Forecast:
 
 
 def _parts(plan: Plan) -> Iterator[Part]:
-    for kind, name in _PARTS:
+    for kind, name in _PARTS.items():
         mechanism = plan.mechanism(kind)
         if mechanism is not None:
-            releases = plan.rounds if kind == "train" else 1
+            releases = plan.rounds if kind in _BY_ROUND else 1
             cost = Spent().add(mechanism, releases).epsilon(plan.delta)
             yield Part(name=name, mechanism=mechanism, releases=releases, epsilon=cost)
 
 
-def _spent(plan: Plan, rounds: int, evaluations: int, sketches: int = 1) -> Spent:
+def _spent(plan: Plan, rounds: int, *, ended: bool) -> Spent:
+    """After so many rounds or windows; what is asked once is asked before them, but for what ends a phase."""
+    times = {kind: rounds if kind in _BY_ROUND else int(ended or kind not in _AT_THE_END) for kind in _PARTS}
+    return _added(plan, times)
+
+
+def _added(plan: Plan, times: Mapping[Kind, int]) -> Spent:
     spent = Spent()
-    for kind, times in (("sketch", sketches), ("train", rounds), ("evaluate", evaluations)):
+    for kind, count in times.items():
         mechanism = plan.mechanism(kind)
-        if mechanism is not None and times > 0:
-            spent = spent.add(mechanism, times)
+        if mechanism is not None and count > 0:
+            spent = spent.add(mechanism, count)
     return spent
 
 
 def _point(plan: Plan, share: float, rounds: int) -> Point:
-    return _stated(plan, share, rounds, _spent(plan, rounds, 1 if share == 1 else 0))
+    return _stated(plan, share, rounds, _spent(plan, rounds, ended=share == 1))
 
 
 def _worst(plan: Plan) -> Point:
     rounds = plan.rounds + plan.privacy.spare_attempts
-    again = 2 if plan.privacy.spare_attempts else 1
-    return _stated(plan, 1.0, rounds, _spent(plan, rounds, again, again))
+    return _stated(plan, 1.0, rounds, _added(plan, {kind: plan.paid_releases(kind) for kind in _PARTS}))
 
 
 def _stated(plan: Plan, share: float, rounds: int, spent: Spent) -> Point:
@@ -177,26 +193,34 @@ def _stated(plan: Plan, share: float, rounds: int, spent: Spent) -> Point:
     return Point(share=share, rounds=rounds, epsilon=spent.epsilon(plan.delta), epsilon_colluding=colluding)
 
 
-def _participation(config: FraudflConfig, phase: PhaseConfig) -> float:
+def _participation(config: FraudflConfig, phase: AnyPhase) -> float:
     """Cohorts are drawn from those asked least so far, so that banks take turns."""
-    banks = _banks(config)
+    banks = _banks(config, phase)
     return 1.0 if phase.cohort is None or banks is None else min(1.0, phase.cohort / banks)
 
 
-def _banks(config: FraudflConfig) -> int | None:
+def _banks(config: FraudflConfig, phase: AnyPhase) -> int | None:
+    """Banks that take part, as far as the configuration tells."""
+    chosen = phase.banks
+    if chosen.names or chosen.count:
+        return chosen.count or len(chosen.names)
     if config.data.source == "generated":
-        return config.data.generator.banks
-    return len(config.banks.shares) if config.banks.shares else config.banks.count
+        there: int | None = config.data.generator.banks
+    else:
+        there = len(config.banks.shares) if config.banks.shares else config.banks.count
+    if there is None:
+        return None
+    return math.ceil((chosen.share or 1.0) * max(1, there - len(chosen.without)))
 
 
-def _discretisation(plan: Plan, phase: PhaseConfig) -> float | None:
+def _discretisation(plan: Plan, phase: AnyPhase) -> float | None:
     """What whole numbers take of δ in the whole phase, spare attempts included, also against colluding banks."""
     if plan.privacy.mode != "distributed" or plan.privacy.epsilon is None:
         return None
     width = _most_inputs(plan)
     total = 0.0
-    for kind, times in _releases(plan):
-        mechanism = plan.mechanism(kind)
+    for kind in _PARTS:
+        mechanism, times = plan.mechanism(kind), plan.paid_releases(kind)
         if mechanism is None:
             continue
         for part in parts_of(plan, kind, width, phase.cohort or plan.min_cohort):
@@ -206,11 +230,6 @@ def _discretisation(plan: Plan, phase: PhaseConfig) -> float | None:
                 event, step=grid.step, width=grid.step * 2.0**grid.bits, size=part.size, epsilon=plan.privacy.epsilon
             )
     return total
-
-
-def _releases(plan: Plan) -> Sequence[tuple[Kind, int]]:
-    again = 2 if plan.privacy.spare_attempts else 1
-    return (("sketch", again), ("train", plan.rounds + plan.privacy.spare_attempts), ("evaluate", again))
 
 
 def _times(mechanism: Mechanism, times: int) -> Mechanism:

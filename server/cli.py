@@ -16,7 +16,8 @@ from fraudfl.config import FraudflConfig
 from fraudfl.config_file import load_config
 from fraudfl.data.dataset import contract_of
 from fraudfl.folder import write_whole
-from fraudfl.plan import Plan, make_plan
+from fraudfl.plan import Plan
+from fraudfl.planning import make_plan
 from server.audit_cli import audit
 from server.gates_cli import gates_app
 from server.models_cli import models_app

@@ -110,14 +110,14 @@ def _keep(folder: PhaseFolder, decision: GateDecision) -> None:
 def _keep_outcome(workspace: Workspace, folder: PhaseFolder, outcome: dict[str, Any]) -> None:
     folder.set_result(outcome)
     config = workspace.config()
-    outcomes = [found for phase in config.phases if (found := workspace.phase(phase.name).result()) is not None]
+    outcomes = [found for phase in workspace.phases() if (found := workspace.phase(phase.name).result()) is not None]
     write_summary(config, workspace, outcomes)
 
 
 def _phase_folder(workspace: Workspace, phase: str) -> PhaseFolder:
-    names = [settings.name for settings in workspace.config().phases]
+    names = [settings.name for settings in workspace.phases()]
     if phase not in names:
-        raise GateError(f"there is no phase {phase!r}; the configuration has {', '.join(names)}")
+        raise GateError(f"there is no phase {phase!r}; the consortium has {', '.join(names)}")
     return workspace.phase(phase)
 
 

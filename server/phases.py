@@ -10,13 +10,13 @@ from typing import Any
 
 from fraudfl.data.dataset import contract_of
 from fraudfl.errors import FraudflError
-from fraudfl.folder import write_bytes
-from fraudfl.plan import Plan, make_plan
+from fraudfl.plan import Plan
 from pipelines.gates import STATUS
 from server.assembly import PhaseRun
 from server.decisions import outcome_of
 from server.flower_fleet import FlowerFleet, Presence
 from server.link import Link
+from server.preparing import prepare
 from server.summary import unfinished_outcome, write_summary
 from server.workspace import PhaseFolder, Workspace, read_json, write_json
 
@@ -69,7 +69,7 @@ class Phases:
             if outcome is not None and outcome["status"] in STATUS.values():
                 raise PhaseError(f"phase {name!r} is {outcome['status']}")
             self._refuse_gated(name)
-            begun = (folder.path / "roster.json").exists()
+            begun = folder.roster() is not None
             if begun != resume:
                 raise PhaseError(
                     f"phase {name!r} was begun before; `fraudfl phase resume {name}` goes on with it"
@@ -120,11 +120,11 @@ class Phases:
         for line in folder.events.read_text().splitlines() if folder.events.exists() else ():
             told.take(json.loads(line))
         outcome = folder.result()
-        begun = (folder.path / "roster.json").exists()
+        begun = folder.roster() is not None
         status = "running" if self.running == name else outcome["status"] if outcome else "interrupted"
         connected = self._link.present()
         nodes = self._nodes()
-        banks = (read_json(folder.path / "roster.json") or {}).get("banks", sorted(nodes))
+        banks = folder.roster() or sorted(nodes)
         return {
             "name": name,
             "status": status if begun else "not begun",
@@ -138,11 +138,11 @@ class Phases:
         return [self.status(name) for name in self._names()]
 
     def _names(self) -> list[str]:
-        return [phase.name for phase in self._workspace.config().phases]
+        return [phase.name for phase in self._workspace.phases()]
 
     def _folder(self, name: str) -> PhaseFolder:
         if name not in self._names():
-            raise PhaseError(f"there is no phase {name!r}; the configuration has {', '.join(self._names())}")
+            raise PhaseError(f"there is no phase {name!r}; the consortium has {', '.join(self._names())}")
         return self._workspace.phase(name)
 
     def _plan_hash(self, folder: PhaseFolder) -> str:
@@ -151,21 +151,15 @@ class Phases:
 
     def _prepare(self, folder: PhaseFolder) -> None:
         """Fix the plan and who takes part: a phase that is resumed keeps both."""
-        config = self._workspace.config()
-        settings = next(phase for phase in config.phases if phase.name == folder.path.name)
-        plan = make_plan(config, settings, contract_of(config.data, base=self._base))
-        path = folder.path / "plan.json"
-        if path.exists() and Plan.from_json(path.read_bytes()).hash != plan.hash:
-            raise PhaseError(f"{path}: another plan was begun here than the configuration makes now; nothing was sent")
-        write_bytes(path, plan.canonical_json())
-        if not (folder.path / "roster.json").exists():
-            banks = sorted(self._nodes())
-            if not banks:
-                raise PhaseError("no bank is on the roster; add one with `fraudfl bank add REQUEST`")
-            write_json(folder.path / "roster.json", {"banks": banks})
+        settings = self._workspace.settings(folder.path.name)
+        banks = sorted(self._nodes())
+        if not banks and folder.roster() is None:
+            raise PhaseError("no bank is on the roster; add one with `fraudfl bank add REQUEST`")
+        contract = contract_of(self._workspace.config().data, base=self._base)
+        prepare(self._workspace, settings, contract, banks)
 
     def _run(self, folder: PhaseFolder) -> None:
-        banks = (read_json(folder.path / "roster.json") or {})["banks"]
+        banks = folder.roster() or ()
         folder.clear_result()
         self._want(folder, "running")
         status = "failed"
@@ -190,7 +184,7 @@ class Phases:
 
     def _finish(self, folder: PhaseFolder, status: str, banks: int) -> None:
         config = self._workspace.config()
-        settings = next(phase for phase in config.phases if phase.name == folder.path.name)
+        settings = self._workspace.settings(folder.path.name)
         outcome = folder.result() or unfinished_outcome(settings, folder, banks)
         if status == "completed":
             # What the gates made of it.

@@ -104,6 +104,14 @@ class MlflowRegistry:
             self._client.set_terminated(self._run_id)
         return version
 
+    def finish(self, outcome: Mapping[str, Any]) -> None:
+        """Record the outcome of a phase that makes no model."""
+        with mlflow_answers():
+            self._client.log_dict(self._run_id, dict(outcome), "outcome.json")
+            self._client.log_dict(self._run_id, json.loads(self._plan.canonical_json()), "plan.json")
+            self._client.log_batch(self._run_id, metrics=_final_metrics(outcome), tags=_tags(outcome))
+            self._client.set_terminated(self._run_id)
+
     def fail(self) -> None:
         """Mark the run as failed."""
         self._client.set_terminated(self._run_id, status="FAILED")

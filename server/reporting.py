@@ -93,7 +93,7 @@ class _Reporter:
         )
 
     def _phases(self) -> Iterator[Phase]:
-        for settings in self.config.phases:
+        for settings in self.workspace.phases():
             path = self.workspace.coordinator / "phases" / settings.name / "plan.json"
             if path.exists():
                 plan = self.problems.attempt(_read_plan, path)

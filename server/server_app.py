@@ -19,5 +19,5 @@ def main(grid: Grid, context: Context) -> None:
     """Run the phase; its outcome is a file, never an exit code."""
     workspace = Workspace(Path(str(context.run_config["workspace"])))
     folder = workspace.phase(str(context.run_config["phase"]))
-    banks = len(workspace.bank_ids())
+    banks = len(folder.roster() or ())
     PhaseRun(workspace, folder, simulated=True).run(lambda: FlowerFleet.discover(grid, banks), banks)

@@ -6,14 +6,16 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from fraudfl.config import FraudflConfig, PhaseConfig
+from fraudfl.config import AnyPhase, FraudflConfig
+from fraudfl.data.schema import Contract
 from fraudfl.errors import RuntimeFailure
-from fraudfl.folder import BankFolder, write_bytes
-from fraudfl.plan import make_plan
+from fraudfl.folder import BankFolder
+from fraudfl.planning import make_plan
 from pipelines.gates import STATUS
 from server.banks import create_banks
 from server.decisions import outcome_of
 from server.events import EventReader
+from server.preparing import prepare
 from server.runtime import SimulationRuntime
 from server.summary import unfinished_outcome, write_summary
 from server.workspace import PhaseFolder, Workspace
@@ -31,7 +33,7 @@ class View(Protocol):
         """One line about what happens now."""
         ...
 
-    def begin(self, phase: PhaseConfig) -> None:
+    def begin(self, phase: AnyPhase) -> None:
         """A phase begins."""
         ...
 
@@ -65,7 +67,7 @@ class Simulation:
         self._workspace.open(self._config, resume=resume)
         try:
             self._prepare()
-            todo = [phase for phase in self._config.phases if not self._already(phase)]
+            todo = [phase for phase in self._workspace.phases() if not self._already(phase)]
             if todo and self._open():
                 self._view.tell("starting Flower's simulation runtime")
                 with SimulationRuntime(self._workspace.path / "runtime") as runtime:
@@ -81,23 +83,27 @@ class Simulation:
     def _ended_by(self, error: BaseException) -> None:
         """Write the summary of a run that did not come to its end; the phase that was next says why."""
         told = {outcome["name"] for outcome in self._outcomes if outcome["status"] == "completed"}
-        phase = next((phase for phase in self._config.phases if phase.name not in told), None)
+        phase = next((phase for phase in self._workspace.phases() if phase.name not in told), None)
         if phase is None:
             return
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         folder = self._workspace.phase(phase.name)
-        banks = len(self._workspace.bank_ids())
+        banks = len(folder.roster() or self._workspace.bank_ids())
         self._finish((folder.result() or unfinished_outcome(phase, folder, banks)) | {"status": status})
 
     def _prepare(self) -> None:
         if not self._workspace.bank_ids():
             create_banks(self._config, self._workspace, self._base, self._view.tell)
-        contract = BankFolder(self._workspace.banks / self._workspace.bank_ids()[0]).contract
-        for phase in self._config.phases:
-            plan = make_plan(self._config, phase, contract)
-            write_bytes(self._workspace.phase(phase.name).path / "plan.json", plan.canonical_json())
+        for phase in self._workspace.phases():
+            # What cannot be planned, or has no banks, is found before anything starts.
+            make_plan(self._config, phase, self._contract)
+            phase.banks.choose(self._workspace.bank_ids(), self._config.consortium.seed)
 
-    def _already(self, phase: PhaseConfig) -> bool:
+    @property
+    def _contract(self) -> Contract:
+        return BankFolder(self._workspace.banks / self._workspace.bank_ids()[0]).contract
+
+    def _already(self, phase: AnyPhase) -> bool:
         outcome = self._workspace.phase(phase.name).result()
         if outcome is None or outcome["status"] not in JUDGED:
             return False
@@ -109,13 +115,14 @@ class Simulation:
         """Whether no gate stops the consortium."""
         return all(outcome["status"] == "completed" for outcome in self._outcomes)
 
-    def _one_phase(self, runtime: SimulationRuntime, phase: PhaseConfig) -> None:
-        folder = self._workspace.phase(phase.name)
+    def _one_phase(self, runtime: SimulationRuntime, phase: AnyPhase) -> None:
+        folder = prepare(self._workspace, phase, self._contract, self._workspace.bank_ids())
         folder.clear_result()
         events = EventReader(folder.events)
-        banks = len(self._workspace.bank_ids())
         self._view.begin(phase)
-        run_id = runtime.start_run(banks, {"workspace": str(self._workspace.path), "phase": phase.name})
+        run_id = runtime.start_run(
+            len(folder.roster() or ()), {"workspace": str(self._workspace.path), "phase": phase.name}
+        )
         self._finish(self._watch(runtime, run_id, folder, events))
 
     def _finish(self, outcome: dict[str, Any]) -> None:

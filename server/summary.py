@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from fraudfl.config import FraudflConfig, PhaseConfig
+from fraudfl.config import AnyPhase, FraudflConfig
 from fraudfl.errors import CheckpointError
 from fraudfl.plan import Plan
 from fraudfl.transfer.savings import TransferSummary
 from pipelines.world import State
 from server.checkpoint import FileCheckpoints
 from server.workspace import PhaseFolder, Workspace, write_json
+
+_OWN_SECTIONS = frozenset({"assessment", "monitoring"})
+"""What an outcome holds beyond the summary, by kind of phase."""
+_FOR_GATES = frozenset({"fairness", "gain_bins"})
 
 
 def write_summary(config: FraudflConfig, workspace: Workspace, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -24,13 +28,14 @@ def write_summary(config: FraudflConfig, workspace: Workspace, outcomes: list[di
 
 def _for_others(outcome: dict[str, Any]) -> dict[str, Any]:
     """The outcome in the summary's agreed form; what only gates look at stays with the phase."""
+    shown = {name: value for name, value in outcome.items() if name not in _OWN_SECTIONS}
     metrics = outcome["metrics"]
     if metrics is None:
-        return outcome
-    return outcome | {"metrics": {name: value for name, value in metrics.items() if name != "fairness"}}
+        return shown
+    return shown | {"metrics": {name: value for name, value in metrics.items() if name not in _FOR_GATES}}
 
 
-def unfinished_outcome(phase: PhaseConfig, folder: PhaseFolder, roster: int) -> dict[str, Any]:
+def unfinished_outcome(phase: AnyPhase, folder: PhaseFolder, roster: int) -> dict[str, Any]:
     """The outcome of a phase that ended before it could say anything itself: what its last checkpoint knows."""
     plan_file = folder.path / "plan.json"
     try:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fraudfl.config import PhaseConfig
+from fraudfl.config import AnyPhase, MonitoringConfig, PhaseConfig
 
 _GATES = {"pass": "green", "hold": "yellow", "fail": "red"}
 # Most lines that a log gets from the rounds of one phase.
@@ -32,7 +32,7 @@ class QuietView:
     def tell(self, text: str) -> None:
         """Say nothing."""
 
-    def begin(self, phase: PhaseConfig) -> None:
+    def begin(self, phase: AnyPhase) -> None:
         """Say nothing."""
 
     def show(self, event: dict[str, Any]) -> None:
@@ -65,12 +65,13 @@ class RichView:
         """One line about what happens now."""
         self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False)
 
-    def begin(self, phase: PhaseConfig) -> None:
+    def begin(self, phase: AnyPhase) -> None:
         """A phase begins."""
-        self.tell(f"phase [bold]{phase.name}[/] ({phase.kind}): {phase.rounds} rounds, {phase.strategy.name}")
+        steps, what = _steps(phase)
+        self.tell(f"phase [bold]{phase.name}[/] ({phase.kind}){what}")
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"))
         self._progress = Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True)
-        self._task = self._progress.add_task("gathering banks", total=phase.rounds, facts="")
+        self._task = self._progress.add_task("gathering banks", total=steps, facts="")
         self._progress.start()
 
     def show(self, event: dict[str, Any]) -> None:
@@ -141,6 +142,15 @@ class RichView:
     def _advance(self, done: int) -> None:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done)
+
+
+def _steps(phase: AnyPhase) -> tuple[int, str]:
+    """How many steps a phase has, and of what."""
+    if isinstance(phase, PhaseConfig):
+        return phase.rounds, f": {phase.rounds} rounds, {phase.strategy.name}"
+    if isinstance(phase, MonitoringConfig):
+        return phase.windows, f": {phase.windows} windows of {phase.window_days} days"
+    return 1, ""
 
 
 def _table(title: str) -> Table:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import fcntl
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fraudfl.config import FraudflConfig
-from fraudfl.errors import CheckpointError
+from pydantic import TypeAdapter
+
+from fraudfl.config import AnyPhase, FraudflConfig
+from fraudfl.errors import CheckpointError, ConfigError
 from fraudfl.folder import bank_paths, write_whole
+
+_PHASE: TypeAdapter[AnyPhase] = TypeAdapter(AnyPhase)
 
 
 class PhaseFolder:
@@ -47,6 +51,15 @@ class PhaseFolder:
     def set_result(self, outcome: dict[str, Any]) -> None:
         """Keep the phase's outcome."""
         write_json(self.path / "result.json", outcome)
+
+    def roster(self) -> tuple[str, ...] | None:
+        """The banks that take part, sorted; None before the phase begins."""
+        facts = read_json(self.path / "roster.json")
+        return None if facts is None else tuple(facts["banks"])
+
+    def set_roster(self, banks: Sequence[str]) -> None:
+        """Fix who takes part."""
+        write_json(self.path / "roster.json", {"banks": list(banks)})
 
     def clear_result(self) -> None:
         """Forget an outcome before the phase goes on."""
@@ -104,6 +117,37 @@ class Workspace:
         if kept is None:
             raise CheckpointError(f"{self.path}: not a workspace; make one with `fraudfl run CONFIG --workspace DIR`")
         return FraudflConfig.model_validate(kept)
+
+    def phases(self) -> tuple[AnyPhase, ...]:
+        """The configuration's phases, then those that were added since, in order."""
+        added = (read_json(self._added) or {"phases": []})["phases"]
+        return (*self.config().phases, *(_PHASE.validate_python(facts) for facts in added))
+
+    def settings(self, name: str) -> AnyPhase:
+        """One phase's settings; raises ConfigError, saying which there are, when there is none."""
+        phases = {phase.name: phase for phase in self.phases()}
+        if name not in phases:
+            raise ConfigError(f"there is no phase {name!r}; the consortium has {', '.join(phases)}")
+        return phases[name]
+
+    def add_phase(self, settings: AnyPhase) -> None:
+        """Add a phase that the configuration does not have; adding the same again changes nothing.
+
+        Raises:
+            ConfigError: when another phase has its name.
+        """
+        before = self.phases()
+        same = next((phase for phase in before if phase.name == settings.name), None)
+        if same == settings:
+            return
+        if same is not None:
+            raise ConfigError(f"phase {settings.name!r} is there already, with other settings; choose another name")
+        added = [*before[len(self.config().phases) :], settings]
+        write_json(self._added, {"phases": [phase.model_dump(mode="json") for phase in added]})
+
+    @property
+    def _added(self) -> Path:
+        return self.coordinator / "added-phases.json"
 
     def phase(self, name: str) -> PhaseFolder:
         """The folder of one phase."""

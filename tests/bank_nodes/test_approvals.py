@@ -23,7 +23,8 @@ from bank_nodes.release import Gate
 from fraudfl.data.simulate import GENERATED_CONTRACT, generate
 from fraudfl.errors import ConfigError, NotApproved, PlanError, SourceError, TrustError
 from fraudfl.folder import BankFolder
-from fraudfl.plan import Plan, ReleaseRule, make_plan
+from fraudfl.plan import Plan, ReleaseRule
+from fraudfl.planning import make_plan
 from fraudfl.protocols import Request
 from fraudfl.trust.keys import make_key, public_text
 

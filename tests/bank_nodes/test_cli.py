@@ -16,7 +16,8 @@ from bank_nodes import cli
 from bank_nodes.approvals import Approvals
 from fraudfl.data.simulate import GENERATED_CONTRACT, generate
 from fraudfl.folder import BankFolder
-from fraudfl.plan import Plan, make_plan
+from fraudfl.plan import Plan
+from fraudfl.planning import make_plan
 from fraudfl.privacy.ledger import Ledger, Release
 from fraudfl.trust.enrolment import read_enrolment
 from fraudfl.trust.keys import fingerprint

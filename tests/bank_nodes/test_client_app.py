@@ -16,7 +16,8 @@ from memory_fleet import INSTANCE, make_banks, tiny_config
 
 from bank_nodes import answering, client_app
 from fraudfl.data.simulate import GENERATED_CONTRACT
-from fraudfl.plan import Plan, make_plan
+from fraudfl.plan import Plan
+from fraudfl.planning import make_plan
 from fraudfl.protocols import Kind, Refusal, Request
 from fraudfl.wire import (
     WIRE_VERSION,

@@ -24,7 +24,7 @@ from fraudfl.features.encoder import fit_encoder
 from fraudfl.folder import BankFolder
 from fraudfl.models.bundle import Bundle
 from fraudfl.models.mlp import build_model, get_vector
-from fraudfl.plan import make_plan
+from fraudfl.planning import make_plan
 from fraudfl.privacy.ledger import Ledger
 from fraudfl.trust.bundle_signature import SIGNATURE_FILE, sign_bundle
 from fraudfl.trust.keys import PrivateKey, fingerprint, load_key, new_key

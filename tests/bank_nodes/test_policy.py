@@ -25,7 +25,8 @@ from bank_nodes.policy import (
 from fraudfl.data.schema import Contract
 from fraudfl.data.simulate import GENERATED_CONTRACT
 from fraudfl.errors import ConfigError
-from fraudfl.plan import Plan, ReleaseRule, make_plan
+from fraudfl.plan import Plan, ReleaseRule
+from fraudfl.planning import make_plan
 from fraudfl.privacy.ledger import LedgerTotals
 
 CONTRACT = GENERATED_CONTRACT.model_copy(update={"numeric": ("age",), "categorical": ("channel",)})

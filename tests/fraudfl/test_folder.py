@@ -13,7 +13,7 @@ from fraudfl.data.simulate import GENERATED_CONTRACT, generate
 from fraudfl.errors import SourceError
 from fraudfl.features.encoder import fit_encoder
 from fraudfl.folder import BankFolder, bank_paths, save_npy, write_bytes, write_whole
-from fraudfl.plan import make_plan
+from fraudfl.planning import make_plan
 
 CONFIG = tiny_config()
 PLAN = make_plan(CONFIG, CONFIG.phases[0], GENERATED_CONTRACT)

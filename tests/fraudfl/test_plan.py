@@ -16,7 +16,8 @@ from fraudfl.config import FeaturesConfig
 from fraudfl.data.schema import Contract
 from fraudfl.data.simulate import GENERATED_CONTRACT
 from fraudfl.errors import PlanError
-from fraudfl.plan import WINDOWS, Plan, make_plan
+from fraudfl.plan import WINDOWS, Plan
+from fraudfl.planning import make_plan
 from fraudfl.privacy.accounting import epsilon
 
 PLAIN, CLOSED, SHARED = plan_of(), plan_of(**PRIVATE), plan_of(**DISTRIBUTED)

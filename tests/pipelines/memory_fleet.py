@@ -31,7 +31,8 @@ from fraudfl.data.simulate import GENERATED_CONTRACT, generate
 from fraudfl.errors import FraudflError
 from fraudfl.features.sketch import sketch_size
 from fraudfl.folder import BankFolder, bank_paths
-from fraudfl.plan import Plan, make_plan
+from fraudfl.plan import Plan
+from fraudfl.planning import make_plan
 from fraudfl.privacy.ledger import Ledger
 from fraudfl.protocols import SUMMED, Answer, Checkpoint, Kind, Reply, Request
 from fraudfl.transfer.codec import Layout, encode
@@ -170,6 +171,9 @@ class MemoryRegistry:
 
     def log_round(self, round_number: int, figures: Mapping[str, float]) -> None:
         self.rounds.append((round_number, dict(figures)))
+
+    def finish(self, outcome: Mapping[str, Any]) -> None:
+        self.outcome = dict(outcome)
 
     def register(self, outcome: Mapping[str, Any], bundle_folder: str) -> int:
         self.bundles.append(bundle_folder)

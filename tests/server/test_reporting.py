@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from fraudfl.data.simulate import GENERATED_CONTRACT
 from fraudfl.errors import CheckpointError
-from fraudfl.plan import make_plan
+from fraudfl.planning import make_plan
 from fraudfl.privacy.accounting import epsilon
 from fraudfl.privacy.ledger import Ledger
 from fraudfl.privacy.mechanisms import mechanism_from_dict
