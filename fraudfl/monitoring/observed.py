@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -33,7 +34,7 @@ class Observed:
         scores: Rows per score bin, frauds or not.
         outcome: Frauds per score bin, then others; None while labels are not known.
         banks: How many banks the counts of features and scores are of.
-        judged_by: How many banks the outcome is of.
+        judged_by: Which banks the outcome is of.
         noise: Variance of the noise in each count of features and scores.
         outcome_noise: The same of the outcome.
     """
@@ -46,13 +47,13 @@ class Observed:
     scores: Counts
     outcome: Counts | None = None
     banks: int = 1
-    judged_by: int = 0
+    judged_by: tuple[str, ...] = ()
     noise: float = 0.0
     outcome_noise: float = 0.0
 
-    def judged(self, outcome: Counts, banks: int, noise: float) -> Observed:
+    def judged(self, outcome: Counts, banks: Iterable[str], noise: float) -> Observed:
         """The same with its outcome."""
-        return replace(self, outcome=outcome, judged_by=banks, outcome_noise=noise)
+        return replace(self, outcome=outcome, judged_by=tuple(sorted(banks)), outcome_noise=noise)
 
     def counts(self, spec: EncoderSpec, bins: ScoreBins, *, with_scores: bool = True) -> Window:
         """What drift is read from."""
@@ -78,14 +79,15 @@ class Observed:
     def to_facts(self) -> dict[str, Any]:
         """All of it as JSON, counts packed."""
         packed = {name: _packed(getattr(self, name)) for name in ("features", "scores", "outcome")}
-        return {**vars(self), **packed}
+        return {**vars(self), "judged_by": list(self.judged_by), **packed}
 
     @classmethod
     def from_facts(cls, facts: dict[str, Any], spec_size: int, bins: ScoreBins) -> Self:
         """Read back what `to_facts` gave; raises CheckpointError when it does not fit the plan."""
         sizes = {"features": spec_size, "scores": bins.size, "outcome": 2 * bins.size}
         try:
-            return cls(**(facts | {name: _unpacked(facts[name], size) for name, size in sizes.items()}))
+            counts = {name: _unpacked(facts[name], size) for name, size in sizes.items()}
+            return cls(**(facts | counts | {"judged_by": tuple(facts["judged_by"])}))
         except (KeyError, TypeError, ValueError, WireError) as error:
             raise CheckpointError(f"a window's counts cannot be read ({error}); start the phase anew") from error
 
