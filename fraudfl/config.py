@@ -25,6 +25,7 @@ from fraudfl.config_privacy import SecureAggregationConfig as SecureAggregationC
 from fraudfl.config_training import Codec as Codec
 from fraudfl.config_training import CodecConfig as CodecConfig
 from fraudfl.config_training import CodecName as CodecName
+from fraudfl.config_training import EarlyStopConfig as EarlyStopConfig
 from fraudfl.config_training import ModelConfig as ModelConfig
 from fraudfl.config_training import StrategyConfig as StrategyConfig
 from fraudfl.config_training import TrainingConfig as TrainingConfig

@@ -91,6 +91,20 @@ class CodecConfig(Frozen):
         return self
 
 
+class EarlyStopConfig(Frozen):
+    """When training ends before its planned rounds: when looks at the validation rows show no more gain.
+
+    Attributes:
+        patience: So many looks must surely have gained nothing.
+        least_gain: What counts as a gain in AUPRC.
+        bins: Bins of a look's score histograms; fewer let less noise into a private look.
+    """
+
+    patience: int = Field(default=3, ge=1, le=1000)
+    least_gain: float = Field(default=0.002, ge=0, lt=1)
+    bins: int = Field(default=128, ge=16, le=65_536)
+
+
 class StrategyConfig(Frozen):
     """How updates become the next model: one of Flower's strategies, or one step of DP-SGD or DP-Adam on a noisy sum.
 
