@@ -1,15 +1,17 @@
-"""What a monitoring phase may do of itself: train a challenger, and by what it must beat the champion."""
+"""What a monitoring phase watches, when it alerts, and what it may do of itself: a challenger, or the way back."""
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import date
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fraudfl.config_privacy import PrivacyConfig, SecureAggregationConfig
 from fraudfl.config_training import StrategyConfig, TrainingConfig
 from fraudfl.frozen import Frozen, Name
 from fraudfl.metrics.figures import FigureName
+from fraudfl.monitoring.settings import AlertRule, AlertsConfig, ComparisonConfig
 
 
 class BarConfig(Frozen):
@@ -50,3 +52,65 @@ class RetrainConfig(Frozen):
     privacy: PrivacyConfig | None = None
     secure_aggregation: SecureAggregationConfig | None = None
     bar: BarConfig = BarConfig()
+
+
+class WatchingConfig(Frozen):
+    """What monitoring has beyond what every phase has.
+
+    Attributes:
+        first: First day to watch; by default the one after the split's test days.
+        window_days: Length of a window.
+        windows: How many there are, the quiet ones among them.
+        quiet: The first windows, which later ones are compared with. With fewer than three nothing is known of how much
+            quiet windows differ. None of their rows may have trained the model.
+        labels_after_days: So long after a window's end its labels are taken to be known.
+        bins_per_decade: Resolution of what is watched of the features; see `WatchSpec`.
+        model: What is watched: `champion`, or a phase's name.
+        rules: When an alert is raised, and what is done then.
+        alerts: Where alerts go besides the log.
+        comparison: How windows are compared.
+        retrain: How a challenger is trained, for rules with `action: retrain`.
+    """
+
+    first: date | None = None
+    window_days: int = Field(default=30, ge=1, le=366)
+    windows: int = Field(default=16, ge=1, le=1200)
+    quiet: int = Field(default=4, ge=3, le=120)
+    labels_after_days: float = Field(default=30, ge=0, le=3660)
+    bins_per_decade: int = Field(default=5, ge=4, le=50)
+    model: Name = "champion"
+    rules: tuple[AlertRule, ...] = ()
+    alerts: AlertsConfig = AlertsConfig()
+    comparison: ComparisonConfig = ComparisonConfig()
+    retrain: RetrainConfig | None = None
+
+    @model_validator(mode="after")
+    def _something_is_compared(self) -> Self:
+        if self.quiet >= self.windows:
+            raise ValueError(
+                f"the first {self.quiet} of {self.windows} windows are the quiet ones, so that none is left to compare "
+                "with them; set `windows` higher"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rules_are_distinct(self) -> Self:
+        names = [rule.name for rule in self.rules]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"two rules are named {doubled[0]!r}; an alert is known by its rule's name")
+        return self
+
+    @model_validator(mode="after")
+    def _actions_can_be_taken(self) -> Self:
+        for rule in self.rules:
+            if rule.action != "none" and self.model != "champion":
+                raise ValueError(
+                    f"rule {rule.name!r} asks to {rule.action}, which changes the champion, and {self.model!r} is "
+                    "watched; set `model: champion`"
+                )
+            if rule.action == "retrain" and self.retrain is None:
+                raise ValueError(
+                    f"rule {rule.name!r} asks to retrain; add a `retrain:` section, `{{}}` for its defaults"
+                )
+        return self

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from datetime import date
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from fraudfl.config_data import SplitConfig
+from fraudfl.config_monitoring import WatchingConfig
 from fraudfl.config_privacy import PrivacyConfig, SecureAggregationConfig
 from fraudfl.config_training import CodecConfig, StrategyConfig, TrainingConfig
 from fraudfl.errors import ConfigError
@@ -255,23 +255,10 @@ class AssessmentConfig(CommonPhase):
     kind: Literal["assessment"]
 
 
-class MonitoringConfig(CommonPhase):
-    """A phase in which a model in use is watched, window after window.
-
-    Attributes:
-        first: First day to watch; by default the one after the split's test days.
-        window_days: Length of a window.
-        windows: How many there are.
-        labels_after_days: So long after a window's end its labels are taken to be known.
-        bins_per_decade: Resolution of what is watched of the features; see `WatchSpec`.
-    """
+class MonitoringConfig(CommonPhase, WatchingConfig):
+    """A phase in which a model in use is watched, window after window."""
 
     kind: Literal["monitoring"]
-    first: date | None = None
-    window_days: int = Field(default=30, ge=1, le=366)
-    windows: int = Field(default=12, ge=1, le=1200)
-    labels_after_days: float = Field(default=30, ge=0, le=3660)
-    bins_per_decade: int = Field(default=5, ge=4, le=50)
 
 
 def _kind_of(phase: Any) -> str:

@@ -109,6 +109,7 @@ def _watch(phase: MonitoringConfig, plan: Plan) -> WatchSpec:
         first=first,
         window_days=phase.window_days,
         windows=phase.windows,
+        quiet=phase.quiet,
         labels_after_days=phase.labels_after_days,
         features=coarse(plan.encoder, phase.bins_per_decade),
     )
