@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from fraudfl.errors import WireError
+from fraudfl.errors import PlanError, WireError
 from fraudfl.features.sketch import sketch_size
 from fraudfl.metrics.gain_bins import GAIN_SIZE
 from fraudfl.plan import Plan
@@ -18,6 +19,7 @@ from fraudfl.secagg.attempt import Attempt
 from fraudfl.secagg.fixed_point import FixedPoint
 from fraudfl.trust.keys import canonical
 
+Spec = TypeVar("Spec")
 ENTRIES = 2**40
 """More entries than any plan sends, over which no sum wraps but with a probability below 2^-40."""
 MOST_COUNT = 2**28
@@ -58,6 +60,7 @@ PARTS: Mapping[Kind, tuple[str, ...]] = {
     "profile": ("profile",),
     "sketch": ("sketch",),
     "train": ("update",),
+    "look": ("validation",),
     "evaluate": ("validation", "test"),
     "alone": ("validation", "test"),
     "gain": ("gain",),
@@ -68,7 +71,11 @@ PARTS: Mapping[Kind, tuple[str, ...]] = {
 
 
 def part_sizes(plan: Plan, kind: Kind, width: int = 0) -> dict[str, int]:
-    """Entries of each vector of a kind's reply; `width` as in `parts_of`."""
+    """Entries of each vector of a kind's reply; `width` as in `parts_of`.
+
+    Raises:
+        PlanError: when the plan does not say what is counted.
+    """
     return {name: _size(plan, kind, name, width) for name in PARTS[kind]}
 
 
@@ -79,12 +86,20 @@ def _size(plan: Plan, kind: Kind, name: str, width: int) -> int:
         return sketch_size(plan.encoder)
     if name == "gain":
         return GAIN_SIZE
-    if name == "profile" and plan.profile is not None:
-        return plan.profile.size
-    if name == "features" and plan.watch is not None:
-        return plan.watch.size
+    if name == "profile":
+        return _said(plan.profile, kind).size
+    if name == "features":
+        return _said(plan.watch, kind).size
+    if kind == "look":
+        return 2 * plan.look_bins.size
     # Rows by score; by their label too, where labels are known.
     return plan.score_bins.size if kind == "watch" else 2 * plan.score_bins.size
+
+
+def _said(spec: Spec | None, kind: Kind) -> Spec:
+    if spec is None:
+        raise PlanError(f"the plan does not say what is counted for {kind!r}")
+    return spec
 
 
 def entry_bound(plan: Plan, kind: Kind) -> float:

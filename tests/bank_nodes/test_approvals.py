@@ -426,7 +426,7 @@ def test_a_plan_without_privacy_is_explained_as_promising_nothing() -> None:
     said = explain(make_plan(config, config.phases[0], GENERATED_CONTRACT))
     released = [line for line in said if " releases " in line]
     assert any("nothing is promised" in line for line in said)
-    assert len(released) == 7
+    assert len(released) == 8
     assert all("NOT covered" in line for line in released)
     assert any("trained on this bank's rows alone" in line for line in said)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from memory_fleet import INSTANCE, make_banks, tiny_config
 
 from bank_nodes import answering, client_app
 from fraudfl.data.simulate import GENERATED_CONTRACT
+from fraudfl.folder import bank_paths
 from fraudfl.plan import Plan
 from fraudfl.planning import make_plan
 from fraudfl.protocols import Kind, Refusal, Request
@@ -35,7 +37,9 @@ SECRET = "Jane Roe 4929-1111"
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    make_banks(tmp_path, CONFIG)
+    roster = tmp_path / "coordinator" / "phases" / "pilot" / "roster.json"
+    roster.parent.mkdir(parents=True)
+    roster.write_text(json.dumps({"banks": [path.name for path in bank_paths(make_banks(tmp_path, CONFIG))]}))
     return tmp_path
 
 
@@ -57,7 +61,7 @@ def send(workspace: Path, content: RecordDict, node: int = 0) -> RecordDict:
         node_id=2,
         node_config={"partition-id": node},
         state=RecordDict(),
-        run_config={"workspace": str(workspace)},
+        run_config={"workspace": str(workspace), "phase": "pilot"},
     )
     answer: Message = client_app.app(make_message(metadata=metadata, content=content), context)
     return answer.content

@@ -235,6 +235,7 @@ def test_without_privacy_everything_that_a_plan_releases_is_uncovered() -> None:
         "model updates",
         "score histograms",
         "score histograms of the model trained alone",
+        "the bin of the bank's gain",
         "training loss",
     )
     assert uncovered_contents(CLOSED) == CLOSED.not_covered

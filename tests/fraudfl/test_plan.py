@@ -103,6 +103,7 @@ def test_what_is_not_private_is_named_and_where_nothing_is_promised_nothing_is()
         "label counts",
         "score histograms",
         "score histograms of the model trained alone",
+        "the bin of the bank's gain",
         "what windows carry into other rows",
     )
 

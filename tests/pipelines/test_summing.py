@@ -158,7 +158,13 @@ def test_a_sum_needs_the_minimum_cohort_and_the_quorum_of_those_asked(
 ) -> None:
     phase = fresh(one)
     phase.terms = replace(phase.terms, quorum=quorum, cohort=cohort)
-    assert fewest(phase) == expected
+    assert fewest(phase, "train") == expected
+
+
+def test_only_rounds_of_training_take_turns(one: Consortium) -> None:
+    phase = fresh(one)
+    phase.terms = replace(phase.terms, quorum=1.0, cohort=4)
+    assert (fewest(phase, "train"), fewest(phase, "evaluate")) == (4, 6)
 
 
 def test_where_too_few_are_ready_those_who_rest_are_called_back(one: Consortium) -> None:
