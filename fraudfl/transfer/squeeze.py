@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import zstandard
 
 from fraudfl.errors import WireError
@@ -12,8 +14,9 @@ SQUEEZED = 0x80
 _LEVEL = 19
 
 
+@lru_cache(maxsize=8)
 def squeeze(body: bytes) -> tuple[int, bytes]:
-    """Compress a body if that makes it shorter.
+    """Compress a body if that makes it shorter; all banks get the same encoder, keys and model, in turn.
 
     Returns:
         `SQUEEZED` and the frame, or 0 and the body as it was.
