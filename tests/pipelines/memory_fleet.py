@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import yaml
+from pydantic import TypeAdapter
 
 from bank_nodes.answering import _refused, reply_to
 from bank_nodes.checks import Draft
 from bank_nodes.sealing import roster_of
 from fraudfl.config import (
+    AnyPhase,
     ConsortiumConfig,
     DataConfig,
     EncoderConfig,
@@ -23,18 +25,17 @@ from fraudfl.config import (
     FraudflConfig,
     GeneratorConfig,
     ModelConfig,
-    PhaseConfig,
     SplitConfig,
     TrainingConfig,
 )
 from fraudfl.data.simulate import GENERATED_CONTRACT, generate
 from fraudfl.errors import FraudflError
-from fraudfl.features.sketch import sketch_size
 from fraudfl.folder import BankFolder, bank_paths
-from fraudfl.plan import Plan
+from fraudfl.plan import TRAINING, Plan
 from fraudfl.planning import make_plan
 from fraudfl.privacy.ledger import Ledger
 from fraudfl.protocols import SUMMED, Answer, Checkpoint, Kind, Reply, Request
+from fraudfl.summed import part_sizes
 from fraudfl.transfer.codec import Layout, encode
 from fraudfl.transfer.frame import frame
 from fraudfl.transfer.pack import pack_counts
@@ -147,6 +148,10 @@ class MemoryCheckpoints:
 
     kept: list[Checkpoint] = field(default_factory=list)
     attempts: dict[tuple[str, int], int] = field(default_factory=dict)
+    marked: list[int] = field(default_factory=list)
+
+    def keep(self, round_number: int) -> None:
+        self.marked.append(round_number)
 
     def save(self, checkpoint: Checkpoint) -> None:
         arrays = {name: np.array(array) for name, array in checkpoint.arrays.items()}
@@ -192,8 +197,10 @@ class MemoryProgress:
 
 def tiny_config(phase: Mapping[str, Any] | None = None, *, banks: int = 6, **sections: Any) -> FraudflConfig:
     """A consortium of tiny generated banks; `phase` overrides the one phase's fields."""
-    facts: dict[str, Any] = {"name": "pilot", "rounds": 3, "baselines": ["alone"]}
-    facts |= {"deadline_seconds": 5, "patience_seconds": 0}
+    phase = dict(phase or {})
+    facts: dict[str, Any] = {"name": "pilot", "deadline_seconds": 5, "patience_seconds": 0}
+    if phase.get("kind", "pilot") in TRAINING:
+        facts |= {"rounds": 3, "baselines": ["alone"]}
     split = SplitConfig.model_validate({"origin": "2025-01-01", "train_days": (5, 34), "test_days": (42, 59)})
     return FraudflConfig(
         consortium=ConsortiumConfig(name="tiny", seed=3),
@@ -203,7 +210,7 @@ def tiny_config(phase: Mapping[str, Any] | None = None, *, banks: int = 6, **sec
         encoder=EncoderConfig(bins_per_decade=8, categories={"currency": ("EUR", "USD", "GBP", "CHF")}),
         model=ModelConfig(hidden=(8,)),
         training=TrainingConfig(batch_size=256),
-        phases=(PhaseConfig.model_validate(facts | dict(phase or {})),),
+        phases=(_PHASE.validate_python(facts | phase),),
         **sections,
     )
 
@@ -245,9 +252,14 @@ def plan_of(**phase: Any) -> Plan:
 
 def plan_with(kind: Kind) -> Plan:
     """The simplest plan that contains a kind of request."""
+    if kind == "profile":
+        return plan_of(kind="assessment")
+    if kind in ("watch", "outcome"):
+        return plan_of(kind="monitoring", windows=6, window_days=10, first="2025-01-05")
     return plan_of() if kind in UNSEALED else plan_of(**SECURE)
 
 
+_PHASE: TypeAdapter[AnyPhase] = TypeAdapter(AnyPhase)
 _plans: dict[str, Plan] = {}
 
 
@@ -261,7 +273,7 @@ def cached_plan(config: FraudflConfig) -> Plan:
 
 def asking(plan: Plan, kind: Kind = "train", **facts: Any) -> Request:
     """A request that the plan contains, but for what `facts` say."""
-    rounds = {"train": 1, "evaluate": plan.rounds, "alone": plan.rounds}
+    rounds = {"train": 1, "watch": 1, "outcome": 1} | dict.fromkeys(("evaluate", "alone", "gain"), plan.rounds)
     usual: dict[str, Any] = {"instance": INSTANCE, "round": rounds.get(kind, 0), "attempt": 1, "cohort": COHORT}
     if kind in ("confirm", "reveal"):
         usual |= {"about": "sketch"}
@@ -273,14 +285,12 @@ def draft_of(plan: Plan, kind: Kind, seed: int = 0) -> Draft:
     """What a task may want to release: all that the plan lets out in answer to this kind, and no more."""
     if kind in ("join", "peers"):
         return Draft()
-    if kind == "sketch":
-        return Draft(payloads={"sketch": pack_counts(np.zeros(sketch_size(plan.encoder), dtype=np.int64))})
     random = np.random.default_rng(seed)
     if kind == "train":
         update = encode(random.normal(size=8).astype(np.float32), plan.codec.up, LAYOUT, rng=random)
         return Draft(payloads={"update": update}, mechanism=plan.round_mechanism, layout=LAYOUT)
-    counts = pack_counts(random.integers(0, 9, 2 * plan.score_bins.size))
-    return Draft(payloads={"validation": counts, "test": counts})
+    sizes = part_sizes(plan, kind)
+    return Draft(payloads={name: pack_counts(random.integers(0, 9, size)) for name, size in sizes.items()})
 
 
 def make_bank(path: Path, bank: str = "bank-01", **policy: Any) -> BankFolder:
