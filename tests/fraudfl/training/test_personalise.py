@@ -1,4 +1,4 @@
-"""A bank's own model: where its customers differ it is better, where they do not it stays, and with too little it waits."""
+"""A bank's own model: better where its customers differ, the same where they do not, and none where fraud is rare."""
 
 from __future__ import annotations
 
