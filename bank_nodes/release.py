@@ -354,7 +354,10 @@ def _most(plan: Plan, kind: Kind) -> int:
         return plan.paid_releases(kind)
     if kind in ("train", "watch", "outcome"):
         return plan.attempts * plan.rounds
-    return plan.attempts * (plan.rounds + 3 if kind in ("peers", "confirm", "reveal") else 1)
+    if kind == "look":
+        return plan.attempts * len(plan.looks)
+    sums = 3 + (2 if plan.watch is not None else 1) * plan.rounds + len(plan.looks)
+    return plan.attempts * (sums if kind in ("peers", "confirm", "reveal") else 1)
 
 
 def _reason(error: Exception) -> str:

@@ -12,7 +12,7 @@ from bank_nodes.received import Received
 from fraudfl.config import TrainingConfig
 from fraudfl.features.encoder import Encoder
 from fraudfl.folder import BankFolder, Rows
-from fraudfl.metrics.histogram import ScoreHistogram
+from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
 from fraudfl.models.mlp import build_model, layout, score_logits, set_vector
 from fraudfl.plan import Plan
 from fraudfl.privacy.contribution import within_bound
@@ -61,10 +61,18 @@ class Tasks:
             vectors = {"update": update.astype(np.float64)}
             return Draft(mechanism=plan.round_mechanism, vectors=vectors, width=encoder.width)
         payloads = {"update": self._compress(request, plan, encoder.width, update, received)}
-        if not plan.private and int(request.values.get("look", 0)):
-            payloads["scores"] = pack_counts(self._histogram(plan, encoder, "validation", start))
+        if not plan.private and plan.early_stop is None and int(request.values.get("look", 0)):
+            payloads["scores"] = pack_counts(self._histogram(plan, encoder, "validation", start, plan.score_bins))
         shape = layout(build_model(plan.model, encoder.width))
         return Draft(values=values, payloads=payloads, mechanism=plan.round_mechanism, layout=shape)
+
+    def look(self, request: Request, plan: Plan) -> Draft:
+        """Score histograms of the request's model on validation rows, to see whether training should end."""
+        received = Received(self._folder.path, request.instance)
+        encoder = received.encoder(request)
+        vector = received.model(request, plan, encoder.width)
+        counts = self._histogram(plan, encoder, "validation", vector, plan.look_bins)
+        return counted(plan, request.kind, {"validation": counts}, self._noise)
 
     def evaluate(self, request: Request, plan: Plan) -> Draft:
         """Score histograms of the request's model; the scores themselves stay here."""
@@ -148,13 +156,19 @@ class Tasks:
 
     def _judge(self, request: Request, plan: Plan, encoder: Encoder, vector: Vector, name: str) -> Draft:
         counts = {
-            part: self._histogram(plan, encoder, part, vector, keep=(request.instance, name))
+            part: self._histogram(plan, encoder, part, vector, plan.score_bins, keep=(request.instance, name))
             for part in ("validation", "test")
         }
         return counted(plan, request.kind, counts, self._noise)
 
     def _histogram(
-        self, plan: Plan, encoder: Encoder, part: str, vector: Vector, keep: tuple[str, str] | None = None
+        self,
+        plan: Plan,
+        encoder: Encoder,
+        part: str,
+        vector: Vector,
+        bins: ScoreBins,
+        keep: tuple[str, str] | None = None,
     ) -> NDArray[np.int64]:
         rows = self._rows(plan, encoder, part)
         model = build_model(plan.model, encoder.width)
@@ -167,7 +181,7 @@ class Tasks:
         if plan.account_rows is not None:
             counted = within_bound(rows.clusters, plan.account_rows)
             logits, labels = logits[counted], labels[counted]
-        return ScoreHistogram.from_logits(logits, labels, plan.score_bins).to_vector()
+        return ScoreHistogram.from_logits(logits, labels, bins).to_vector()
 
     def _rows(self, plan: Plan, encoder: Encoder, part: str) -> Rows:
         return self._folder.rows(plan.features, plan.split, encoder, part)

@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from fraudfl.config_data import SplitConfig
 from fraudfl.config_monitoring import WatchingConfig
 from fraudfl.config_privacy import PrivacyConfig, SecureAggregationConfig
-from fraudfl.config_training import CodecConfig, StrategyConfig, TrainingConfig
+from fraudfl.config_training import CodecConfig, EarlyStopConfig, StrategyConfig, TrainingConfig
 from fraudfl.errors import ConfigError
 from fraudfl.frozen import Frozen, Name
 from fraudfl.gates.config import Gates
@@ -148,6 +148,8 @@ class PhaseConfig(CommonPhase):
         baselines: What to compare with in the same run; `pooled` and `xgboost` exist in simulation only.
         evaluate_every: Rounds between looks at the validation rows; the first and last round always have one.
         training: This phase's training, where it differs from the consortium's.
+        early_stop: When training ends before its planned rounds; looks are then a question of their own, after every
+            `evaluate_every` rounds and the last, and the phase's model is the best one seen.
         max_update_norm: L2 norm above which a bank's gate takes an update for a fault and keeps it.
     """
 
@@ -163,6 +165,7 @@ class PhaseConfig(CommonPhase):
     baselines: tuple[Literal["alone", "pooled", "xgboost"], ...] = ("alone", "pooled", "xgboost")
     evaluate_every: int = Field(default=1, ge=1)
     max_update_norm: float = Field(default=10_000.0, gt=0)
+    early_stop: EarlyStopConfig | None = None
 
     @field_validator("start", mode="before")
     @classmethod
@@ -192,6 +195,25 @@ class PhaseConfig(CommonPhase):
         return self
 
     @model_validator(mode="after")
+    @model_validator(mode="after")
+    def _looks_can_be_afforded(self) -> Self:
+        share = self.privacy.look_share
+        if self.early_stop is None:
+            if share > 0:
+                raise ValueError("`privacy.look_share` pays for the looks of `early_stop`, which is not set")
+            return self
+        if self.privacy.mode != "none" and share == 0:
+            raise ValueError(
+                "`early_stop` looks at the validation rows again and again, and under differential privacy ε pays for "
+                "each look; set `privacy.look_share` (0.1 is usual), or leave `early_stop` out"
+            )
+        if self.strategy.averaging > 0:
+            raise ValueError(
+                "`early_stop` keeps a model of one round, and `strategy.averaging` makes one of all rounds at the end; "
+                "set one of them only"
+            )
+        return self
+
     def _gates_can_be_judged(self) -> Self:
         for gate in self.gates:
             missing = sorted(set(gate.baselines) - set(self.baselines))

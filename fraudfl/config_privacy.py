@@ -26,6 +26,7 @@ class PrivacyConfig(Frozen):
             sampling rate; it has no part in ε.
         encoder_share: Part of ε that pays for the encoder's sketches; with 0 they are released without privacy.
         evaluation_share: Part of ε that pays for score histograms; with 0 they are released without privacy.
+        look_share: Part of ε that pays for all looks that `early_stop` plans.
         clip_norm: L2 bound per unit, from 0.01 to 10,000.
         sampling_rate: Poisson sampling rate q of a step.
         steps_per_round: Planned DP-SGD steps per round.
@@ -42,6 +43,7 @@ class PrivacyConfig(Frozen):
     expected_units: int | None = Field(default=None, ge=1)
     encoder_share: float = Field(default=0.0, ge=0, lt=1)
     evaluation_share: float = Field(default=0.0, ge=0, lt=1)
+    look_share: float = Field(default=0.0, ge=0, lt=1)
     clip_norm: float = 1.0
     sampling_rate: float = Field(default=0.05, gt=0, le=1)
     steps_per_round: int = Field(default=1, ge=1)
@@ -67,8 +69,10 @@ class PrivacyConfig(Frozen):
             raise ValueError(f"privacy mode `{self.mode}` needs `epsilon`")
         if self.delta > 1 / (10 * self.units):
             raise ValueError(f"delta {self.delta:g} is above 1/(10*units) = {1 / (10 * self.units):g}; lower delta")
-        if self.encoder_share + self.evaluation_share >= 1:
-            raise ValueError("`encoder_share` and `evaluation_share` leave nothing of epsilon for training")
+        if self.encoder_share + self.evaluation_share + self.look_share >= 1:
+            raise ValueError(
+                "`encoder_share`, `evaluation_share` and `look_share` leave nothing of epsilon for training"
+            )
         return self
 
     @model_validator(mode="after")

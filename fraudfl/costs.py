@@ -55,7 +55,7 @@ def _sensitivity(plan: Plan, kind: str) -> float:
     if kind == "watch" and plan.watch is not None:
         features = len(plan.watch.features.numeric) + len(plan.watch.features.categorical)
         return math.sqrt(features + 1) * plan.unit_rows
-    if kind == "outcome":
+    if kind in ("look", "outcome"):
         return float(plan.unit_rows)
     raise ValueError(f"replies to {kind!r} are no counts")
 

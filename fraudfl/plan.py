@@ -12,6 +12,7 @@ from fraudfl import costs
 from fraudfl.assessment.spec import ProfileSpec
 from fraudfl.config import (
     Codec,
+    EarlyStopConfig,
     FeaturesConfig,
     Frozen,
     ModelConfig,
@@ -30,6 +31,7 @@ from fraudfl.monitoring.spec import WatchSpec
 from fraudfl.privacy.mechanisms import DpSgd, Mechanism
 
 ALONE = "score histograms of the model trained alone"
+LOOKS = "score histograms of models in training"
 PLAN_VERSION = 3
 WINDOWS = "what windows carry into other rows"
 """How plans name the influence of one unit's transactions on the features of others' rows, which no ε covers."""
@@ -82,6 +84,7 @@ class Plan(Frozen):
     noise_multiplier: float | None
     encoder_noise: float | None
     evaluation_noise: float | None
+    look_noise: float | None
     profile_noise: float | None
     watch_noise: float | None
     secure_aggregation: SecureAggregationConfig | None
@@ -89,6 +92,7 @@ class Plan(Frozen):
     codec: Codec
     score_bins: ScoreBins
     evaluate_every: int
+    early_stop: EarlyStopConfig | None
     alert_budget: float
     alone: bool
     profile: ProfileSpec | None
@@ -126,6 +130,18 @@ class Plan(Frozen):
     def hash(self) -> str:
         """SHA-256 (hex) of the canonical JSON."""
         return hashlib.sha256(self.canonical_json()).hexdigest()
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Rounds after which the model is looked at, to see whether training should end; none without `early_stop`."""
+        if self.early_stop is None:
+            return ()
+        return tuple(sorted({*range(self.evaluate_every, self.rounds, self.evaluate_every), self.rounds}))
+
+    @property
+    def look_bins(self) -> ScoreBins:
+        """Public bins of a look's score histograms."""
+        return self.score_bins if self.early_stop is None else ScoreBins(count=self.early_stop.bins)
 
     @property
     def private(self) -> bool:
@@ -183,6 +199,7 @@ class Plan(Frozen):
             "sketch": self.encoder_noise,
             "evaluate": self.evaluation_noise,
             "gain": self.evaluation_noise,
+            "look": self.look_noise,
             "profile": self.profile_noise,
             "watch": self.watch_noise,
             "outcome": self.watch_noise,
@@ -193,6 +210,8 @@ class Plan(Frozen):
         spare = self.privacy.spare_attempts
         if kind in ("train", "watch", "outcome"):
             return self.rounds + spare
+        if kind == "look":
+            return len(self.looks) + spare
         return 2 if spare else 1
 
     @property
@@ -234,6 +253,8 @@ def _of_phase(plan: Plan) -> dict[str, list[ReleaseRule]]:
         watched = [_rule(plan, "watch", "feature and score histograms"), *_carried(plan)]
         return {"watch": watched, "outcome": [_rule(plan, "outcome", "score histograms")]}
     rules = {"train": _of_training(plan), "evaluate": [_rule(plan, "evaluate", "score histograms")]}
+    if plan.early_stop is not None:
+        rules["look"] = [_rule(plan, "look", LOOKS)]
     if not plan.given_start:
         counts = [_rule(plan, "sketch", "label counts")] if plan.training.prior == "released" else []
         rules["sketch"] = [_rule(plan, "sketch", "encoder sketches"), *counts]
@@ -250,7 +271,8 @@ def _of_training(plan: Plan) -> list[ReleaseRule]:
     if plan.private or secure is not None:
         return [updates, *_carried(plan)]
     counts = ["example counts"] if plan.strategy.weighting == "examples" else []
-    return [updates, *(_rule(plan, "train", name) for name in ("training loss", "score histograms", *counts))]
+    looked = ["score histograms"] if plan.early_stop is None else []
+    return [updates, *(_rule(plan, "train", name) for name in ("training loss", *looked, *counts))]
 
 
 def _carried(plan: Plan) -> list[ReleaseRule]:

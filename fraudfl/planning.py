@@ -36,9 +36,10 @@ def make_plan(config: FraudflConfig, phase: AnyPhase, contract: Contract) -> Pla
     draft = _draft(config, phase, contract)
     draft = draft.model_copy(update=_of_kind(config, phase, draft))
     draft = draft.model_copy(update=_noise(draft))
+    draft = draft.model_copy(update={"releases": releases_of(draft)})
     if isinstance(phase, PhaseConfig):
         draft = draft.model_copy(update={"codec": settle_codec(draft, phase.codec, phase.cohort)})
-    return Plan(**dict(draft) | {"releases": releases_of(draft)})
+    return Plan(**dict(draft))
 
 
 def _draft(config: FraudflConfig, phase: AnyPhase, contract: Contract) -> Plan:
@@ -62,6 +63,7 @@ def _draft(config: FraudflConfig, phase: AnyPhase, contract: Contract) -> Plan:
         noise_multiplier=None,
         encoder_noise=None,
         evaluation_noise=None,
+        look_noise=None,
         profile_noise=None,
         watch_noise=None,
         secure_aggregation=phase.secure_aggregation,
@@ -69,6 +71,7 @@ def _draft(config: FraudflConfig, phase: AnyPhase, contract: Contract) -> Plan:
         codec=Codec(),
         score_bins=ScoreBins(count=phase.score_bins),
         evaluate_every=neutral.evaluate_every,
+        early_stop=None,
         alert_budget=phase.alert_budget,
         alone=False,
         profile=None,
@@ -93,6 +96,7 @@ def _of_kind(config: FraudflConfig, phase: AnyPhase, plan: Plan) -> dict[str, An
         "given_start": phase.start is not None,
         "strategy": phase.strategy,
         "evaluate_every": phase.evaluate_every,
+        "early_stop": phase.early_stop,
         "alone": "alone" in phase.baselines,
         "max_update_norm": phase.max_update_norm,
     }
@@ -148,6 +152,8 @@ def _noise(plan: Plan) -> dict[str, float]:
     fixed: list[Mechanism] = []
     evaluated = ("evaluate", "gain") if plan.alone else ("evaluate",)
     shares: list[tuple[str, float, tuple[str, ...]]] = [("evaluation_noise", privacy.evaluation_share, evaluated)]
+    if plan.early_stop is not None:
+        shares.append(("look_noise", privacy.look_share, ("look",)))
     if not plan.given_start:
         shares.insert(0, ("encoder_noise", privacy.encoder_share, ("sketch",)))
     for field, share, kinds in shares:

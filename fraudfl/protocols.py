@@ -16,11 +16,11 @@ Refused = Literal["refused", "not-approved", "not-now", "away", "silent"]
 REFUSED: tuple[Refused, ...] = ("refused", "not-approved", "not-now", "away", "silent")
 """Why there is no reply: a no for good; a no until somebody approves, a schedule opens or the bank is back; no word."""
 Kind = Literal[
-    "join", "peers", "profile", "readiness", "sketch", "train", "evaluate", "alone", "gain", "watch", "outcome",
+    "join", "peers", "profile", "readiness", "sketch", "train", "look", "evaluate", "alone", "gain", "watch", "outcome",
     "confirm", "reveal",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
-SUMMED: tuple[Kind, ...] = ("profile", "sketch", "train", "evaluate", "alone", "gain", "watch", "outcome")
+SUMMED: tuple[Kind, ...] = ("profile", "sketch", "train", "look", "evaluate", "alone", "gain", "watch", "outcome")
 """Kinds whose replies are added up over banks: masked, where the plan has secure aggregation."""
 Scalar = int | float | str
 INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,64}")

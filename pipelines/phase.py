@@ -13,6 +13,7 @@ from fraudfl.features.encoder import Encoder
 from fraudfl.models.bundle import Bundle
 from fraudfl.transfer.savings import RawSizes, TransferSummary, summarise
 from pipelines.comparison import compare
+from pipelines.early_stop import early_stop_outcome, rounds_of_model
 from pipelines.encoding import fit_shared_encoder, join, take_start
 from pipelines.evaluation import Evaluation, evaluate, evaluate_alone
 from pipelines.model_card import model_card
@@ -81,6 +82,7 @@ def outcome_so_far(phase: Phase) -> dict[str, Any]:
 
 
 def _transfer(state: State, raw: Mapping[str, RawSizes]) -> dict[str, Any]:
+        **early_stop_outcome(phase),
     if raw:
         return asdict(summarise(state.meter, raw))
     # Nothing to compare with: nobody took part, or this is no simulation.
@@ -138,7 +140,7 @@ def _register(phase: Phase, evaluation: Evaluation, outcome: dict[str, Any]) -> 
             "consortium": plan.consortium,
             "phase": plan.phase,
             "plan_hash": plan.hash,
-            "rounds": state.round,
+            "rounds": rounds_of_model(phase),
             "contract": plan.contract.model_dump(mode="json"),
             "features": plan.features.model_dump(mode="json"),
         },

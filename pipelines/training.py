@@ -11,54 +11,40 @@ import numpy as np
 from fraudfl.errors import FraudflError, NonFiniteError, WireError
 from fraudfl.features.encoder import Encoder
 from fraudfl.metrics.histogram import ScoreHistogram
-from fraudfl.models.mlp import Layout, build_model, layout
-from fraudfl.protocols import Reply, Scalar, Vector
-from fraudfl.transfer.codec import decode, encode
-from fraudfl.transfer.model import derived_seed, vector_digest
+from fraudfl.models.mlp import Layout
+from fraudfl.protocols import Reply, Vector
+from fraudfl.transfer.codec import decode
 from pipelines.asking import Enclosed, ask, late_replies, payload, read_counts
+from pipelines.early_stop import end_with_best, stopped, take_look
+from pipelines.publishing import model_for as model_for
+from pipelines.publishing import model_layout as model_layout
+from pipelines.publishing import publish
 from pipelines.summing import add_up
 from pipelines.world import Phase, State
 
 
 def train_rounds(phase: Phase) -> None:
-    """Run the rounds that are left, with a checkpoint after each."""
+    """Run the rounds that are left, or until looks say that it is enough, with a checkpoint after each."""
     shape = model_layout(phase)
-    for number in range(phase.state.round + 1, phase.plan.rounds + 1):
-        started = time.monotonic()
-        collected = _collect(phase, number, shape)
-        _publish(phase, shape)
-        phase.state.held |= dict.fromkeys(collected.banks, number - 1)
-        phase.state.round = number
-        phase.state.seconds += time.monotonic() - started
-        figures = collected.figures() | {"seconds": time.monotonic() - started}
-        phase.state.history.append(figures)
-        phase.save()
-        phase.world.registry.log_round(number, figures)
-        phase.world.progress.event("round", round=number, rounds=phase.plan.rounds, **figures, **_bytes(phase.state))
+    take_look(phase)
+    while phase.state.round < phase.plan.rounds and not stopped(phase):
+        _train_round(phase, phase.state.round + 1, shape)
+        take_look(phase)
+    end_with_best(phase)
 
 
-def model_layout(phase: Phase) -> Layout:
-    """Names and shapes of the model's tensors."""
-    return layout(build_model(phase.plan.model, Encoder.from_bytes(phase.state.encoder).width))
-
-
-def model_for(phase: Phase, bank: str) -> Enclosed:
-    """The current model for a bank: nothing when it can compute it, a delta when it keeps up, else the whole."""
-    state = phase.state
-    encoder = Encoder.from_bytes(state.encoder).digest
-    values: dict[str, Scalar] = {"version": state.round, "model": vector_digest(state.model), "encoder": encoder}
-    if phase.plan.training.prior == "released" and state.prior is not None:
-        values["prior"] = state.prior
-    payloads = {}
-    held = state.held.get(bank)
-    if held is None:
-        payloads["encoder"] = state.encoder
-    if (state.round > 0 or phase.plan.given_start) and held != state.round:
-        if held is not None and held == state.round - 1:
-            payloads["delta"] = state.delta
-        else:
-            payloads["model"] = encode(state.model, "float32", model_layout(phase))
-    return Enclosed(values, payloads)
+def _train_round(phase: Phase, number: int, shape: Layout) -> None:
+    started = time.monotonic()
+    collected = _collect(phase, number, shape)
+    publish(phase, shape)
+    phase.state.held |= dict.fromkeys(collected.banks, number - 1)
+    phase.state.round = number
+    phase.state.seconds += time.monotonic() - started
+    figures = collected.figures() | {"seconds": time.monotonic() - started}
+    phase.state.history.append(figures)
+    phase.save()
+    phase.world.registry.log_round(number, figures)
+    phase.world.progress.event("round", round=number, rounds=phase.plan.rounds, **figures, **_bytes(phase.state))
 
 
 @dataclass
@@ -165,16 +151,6 @@ def _histogram(phase: Phase, reply: Reply) -> ScoreHistogram | None:
         return None
     counts = read_counts(phase.plan, reply, "scores", 2 * phase.plan.score_bins.size)
     return ScoreHistogram.from_vector(counts, phase.plan.score_bins)
-
-
-def _publish(phase: Phase, shape: Layout) -> None:
-    """Step to the next model through the down codec; what it loses is added to the step after."""
-    state = phase.state
-    wanted = phase.world.aggregator.finish() + state.lag
-    rounding = np.random.default_rng(derived_seed(phase.plan.seed, "down", state.round + 1))
-    state.delta = encode(wanted - state.model, phase.plan.codec.down, shape, rng=rounding)
-    state.model = state.model + decode(state.delta, shape)
-    state.lag = wanted - state.model
 
 
 def _bytes(state: State) -> dict[str, int]:

@@ -72,6 +72,7 @@ class State:
         model: The published model: what every bank that keeps up holds.
         lag: What the down codec has not published yet, added to the next model.
         delta: The encoded step from the model before to `model`.
+        best: The best model that looks have seen, where the phase looks.
         held: Bank to the model version it holds.
         joined: Banks that have the plan.
         seen: Bank to number and hash of the highest entry of its ledger that came with a reply.
@@ -90,6 +91,7 @@ class State:
     lag: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     delta: bytes = b""
     held: dict[str, int] = field(default_factory=dict)
+    best: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     joined: set[str] = field(default_factory=set)
     seen: dict[str, tuple[int, str]] = field(default_factory=dict)
     receipts: dict[str, bytes] = field(default_factory=dict)
@@ -107,7 +109,7 @@ class State:
     def to_checkpoint(self, aggregator: Mapping[str, Any]) -> Checkpoint:
         """Everything, as arrays and JSON facts."""
         arrays = {f"aggregator/{name}": array for name, array in aggregator.items()}
-        arrays |= {"model": self.model, "lag": self.lag}
+        arrays |= {"model": self.model, "lag": self.lag, "best": self.best}
         arrays |= {"encoder": _as_array(self.encoder), "delta": _as_array(self.delta)}
         facts = {
             "prior": self.prior,
@@ -139,6 +141,7 @@ class State:
             held=dict(facts["held"]),
             joined=set(facts["joined"]),
             seen={bank: (int(entry), str(digest)) for bank, (entry, digest) in facts["seen"].items()},
+            best=np.array(arrays["best"], dtype=np.float32),
             circle=Circle.from_facts(facts["circle"]),
             late=int(facts["late"]),
             notes=dict(facts["notes"]),

@@ -13,9 +13,9 @@ from pipelines.world import State
 from server.checkpoint import FileCheckpoints
 from server.workspace import PhaseFolder, Workspace, write_json
 
-_OWN_SECTIONS = frozenset({"assessment", "monitoring"})
-"""What an outcome holds beyond the summary, by kind of phase."""
-_FOR_GATES = frozenset({"fairness", "gain_bins"})
+_OWN_SECTIONS = frozenset({"assessment", "monitoring", "early_stop"})
+"""What an outcome holds beyond the summary, by kind of phase or where the phase asks for it."""
+_FOR_GATES = frozenset({"fairness", "gain_bins", "personalised"})
 
 
 def write_summary(config: FraudflConfig, workspace: Workspace, outcomes: list[dict[str, Any]]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def calibrate_jointly(fixed: Sequence[Mechanism], event: DpSgd, epsilon: float, 
     if already >= epsilon:
         raise PrivacyError(
             f"what is fixed already costs ε = {already:.4g} of {epsilon:g} at delta {delta:g}, so that nothing is left "
-            "for training; lower `privacy.encoder_share` and `privacy.evaluation_share`, or raise `privacy.epsilon`"
+            "for training; lower `encoder_share`, `evaluation_share` and `look_share`, or raise `privacy.epsilon`"
         )
     spent.add(event).epsilon(delta)  # refuses mixed units
     return least_noise(
