@@ -127,7 +127,7 @@ def late_replies(phase: Phase) -> list[tuple[Request, Reply]]:
     """Replies that came after their deadline: counted, told, and checked like any other."""
     replies = []
     for request, answer in phase.world.fleet.late():
-        phase.state.meter.add(answer.bank, request.round, "up", request.kind, answer.bytes_up)
+        phase.state.meter.add(answer.bank, "up", request.kind, answer.bytes_up)
         try:
             reply = _checked(answer, request)
         except FraudflError:
@@ -167,8 +167,8 @@ def _one_question(
     not_yet = {}
     for answer in phase.world.fleet.ask(requests, deadline=phase.terms.deadline):
         request = requests[answer.bank]
-        phase.state.meter.add(answer.bank, request.round, "down", request.kind, answer.bytes_down)
-        phase.state.meter.add(answer.bank, request.round, "up", request.kind, answer.bytes_up)
+        phase.state.meter.add(answer.bank, "down", request.kind, answer.bytes_down)
+        phase.state.meter.add(answer.bank, "up", request.kind, answer.bytes_up)
         if answer.reply is None and answer.code in _LATER:
             not_yet[answer.bank] = answer
             continue

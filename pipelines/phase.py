@@ -104,8 +104,8 @@ def _continued(phase: Phase) -> bool:
 
 def _begin(phase: Phase) -> None:
     for bank, (down, up) in phase.world.fleet.overhead().items():
-        phase.state.meter.add(bank, 0, "down", "hello", down)
-        phase.state.meter.add(bank, 0, "up", "hello", up)
+        phase.state.meter.add(bank, "down", "hello", down)
+        phase.state.meter.add(bank, "up", "hello", up)
     join(phase)
     if phase.plan.given_start:
         take_start(phase)

@@ -1,4 +1,7 @@
-"""Bytes that crossed each bank's border, as measured: per bank, round, direction and kind of message."""
+"""Bytes that crossed each bank's border, as measured: per bank, direction and kind of message.
+
+Not per round: a phase's meter is in each of its checkpoints, and must not grow with them. Events tell of rounds.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,6 @@ class Row(TypedDict):
     """One line of the meter, as it is kept in a checkpoint."""
 
     bank: str
-    round: int
     direction: Direction
     kind: str
     messages: int
@@ -40,7 +42,7 @@ class Traffic:
         return Traffic(self.up + size, self.down) if direction == "up" else Traffic(self.up, self.down + size)
 
 
-Key = tuple[str, int, Direction, str]
+Key = tuple[str, Direction, str]
 
 
 @dataclass
@@ -49,7 +51,7 @@ class ByteMeter:
 
     _counts: dict[Key, tuple[int, int]] = field(default_factory=dict)
 
-    def add(self, bank: str, round_: int, direction: Direction, kind: str, size: int) -> None:
+    def add(self, bank: str, direction: Direction, kind: str, size: int) -> None:
         """Count one message of `size` bytes.
 
         Raises:
@@ -57,8 +59,8 @@ class ByteMeter:
         """
         if size < 0 or direction not in ("up", "down"):
             raise ValueError(f"cannot count {size} bytes {direction!r}; expected a size >= 0, and `up` or `down`")
-        messages, counted = self._counts.get((bank, round_, direction, kind), (0, 0))
-        self._counts[bank, round_, direction, kind] = (messages + 1, counted + size)
+        messages, counted = self._counts.get((bank, direction, kind), (0, 0))
+        self._counts[bank, direction, kind] = (messages + 1, counted + size)
 
     @property
     def bytes_up(self) -> int:
@@ -80,18 +82,13 @@ class ByteMeter:
 
     def by_kind(self) -> dict[str, Traffic]:
         """Traffic of each kind of message, sorted by name."""
-        return dict(sorted(self._grouped(lambda key: key[3]).items()))
-
-    def in_round(self, round_: int) -> dict[str, Traffic]:
-        """Traffic of each bank in one round, sorted by name."""
-        picked = ByteMeter({key: value for key, value in self._counts.items() if key[1] == round_})
-        return picked.by_bank()
+        return dict(sorted(self._grouped(lambda key: key[2]).items()))
 
     def to_rows(self) -> list[Row]:
         """Everything counted so far, as JSON values in a fixed order."""
         return [
-            Row(bank=bank, round=round_, direction=direction, kind=kind, messages=messages, bytes=size)
-            for (bank, round_, direction, kind), (messages, size) in sorted(self._counts.items())
+            Row(bank=bank, direction=direction, kind=kind, messages=messages, bytes=size)
+            for (bank, direction, kind), (messages, size) in sorted(self._counts.items())
         ]
 
     @classmethod
@@ -113,7 +110,7 @@ class ByteMeter:
         result: dict[str, Traffic] = {}
         for key, (_, size) in self._counts.items():
             name = group(key)
-            result[name] = result.get(name, Traffic()).plus(key[2], size)
+            result[name] = result.get(name, Traffic()).plus(key[1], size)
         return result
 
 
@@ -121,13 +118,12 @@ def _read_row(row: Mapping[str, object], number: int) -> tuple[Key, tuple[int, i
     match dict(row):
         case {
             "bank": str(bank),
-            "round": int(round_),
             "direction": ("up" | "down") as direction,
             "kind": str(kind),
             "messages": int(messages),
             "bytes": int(size),
             **rest,
         } if not rest and messages >= 0 and size >= 0:
-            return (bank, round_, direction, kind), (messages, size)
+            return (bank, direction, kind), (messages, size)
     fields = ", ".join(Row.__annotations__)
     raise CheckpointError(f"byte meter, row {number}: found {dict(row)}; expected the fields {fields}")

@@ -95,7 +95,7 @@ def test_a_phases_whole_state_survives(tmp_path: Path) -> None:
     state.excluded.append({"bank": "bank-02", "round": 1, "reason": "no answer"})
     state.history.append({"auprc": 0.5})
     state.took_part |= {"bank-01"}
-    state.meter.add("bank-01", 1, "up", "train", 12)
+    state.meter.add("bank-01", "up", "train", 12)
     FileCheckpoints(tmp_path).save(state.to_checkpoint({"m": np.float64([1.0])}))
     found = FileCheckpoints(tmp_path).latest()
     assert found is not None

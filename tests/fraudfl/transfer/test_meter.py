@@ -14,7 +14,6 @@ from fraudfl.transfer.meter import ByteMeter, Traffic
 messages = st.lists(
     st.tuples(
         st.sampled_from(["north", "south"]),
-        st.integers(0, 3),
         st.sampled_from(["up", "down"]),
         st.sampled_from(["train", "evaluate"]),
         st.integers(0, 10**12),
@@ -39,13 +38,11 @@ def test_totals_are_the_sums_of_what_was_added(entries):
     assert sum(row["messages"] for row in meter.to_rows()) == len(entries)
 
 
-def test_traffic_is_told_apart_by_bank_kind_and_round():
-    meter = metered(
-        [("north", 1, "up", "train", 5), ("north", 2, "up", "train", 7), ("south", 2, "down", "evaluate", 3)]
-    )
+def test_traffic_is_told_apart_by_bank_and_kind():
+    meter = metered([("north", "up", "train", 5), ("north", "up", "train", 7), ("south", "down", "evaluate", 3)])
     assert meter.by_bank() == {"north": Traffic(12, 0), "south": Traffic(0, 3)}
     assert meter.by_kind() == {"evaluate": Traffic(0, 3), "train": Traffic(12, 0)}
-    assert meter.in_round(2) == {"north": Traffic(7, 0), "south": Traffic(0, 3)}
+    assert len(meter.to_rows()) == 2
 
 
 @given(messages, messages)
@@ -57,7 +54,7 @@ def test_a_meter_kept_as_json_goes_on_where_it_was(before, after):
     assert meter.to_rows() == metered(before + after).to_rows()
 
 
-ROW = {"bank": "north", "round": 1, "direction": "up", "kind": "train", "messages": 1, "bytes": 5}
+ROW = {"bank": "north", "direction": "up", "kind": "train", "messages": 1, "bytes": 5}
 
 
 @pytest.mark.parametrize(
@@ -79,4 +76,4 @@ def test_rows_that_are_not_a_meters_are_refused(rows):
 @pytest.mark.parametrize(("direction", "size"), [("up", -1), ("sideways", 1)])
 def test_what_cannot_have_been_sent_is_not_counted(direction, size):
     with pytest.raises(ValueError, match="cannot count"):
-        ByteMeter().add("north", 1, direction, "train", size)
+        ByteMeter().add("north", direction, "train", size)

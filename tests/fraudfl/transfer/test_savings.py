@@ -46,9 +46,9 @@ def test_parquet_size_is_that_of_a_zstd_file():
 
 def test_savings_count_both_ways_and_name_the_worst_bank():
     meter = ByteMeter()
-    meter.add("large", 1, "up", "train", 100)
-    meter.add("large", 1, "down", "train", 100)
-    meter.add("small", 1, "up", "evaluate", 50)
+    meter.add("large", "up", "train", 100)
+    meter.add("large", "down", "train", 100)
+    meter.add("small", "up", "evaluate", 50)
     summary = summarise(meter, {"large": RawSizes(9000, 4000), "small": RawSizes(1000, 1000)})
     assert (summary.bytes_up, summary.bytes_down) == (150, 100)
     assert (summary.raw_csv_bytes, summary.raw_parquet_bytes) == (10_000, 5000)
