@@ -14,6 +14,7 @@ from fraudfl.plan import Plan
 from pipelines.gates import STATUS
 from server.assembly import PhaseRun
 from server.decisions import outcome_of
+from server.departures import closed
 from server.flower_fleet import FlowerFleet, Presence
 from server.link import Link
 from server.preparing import prepare
@@ -85,7 +86,7 @@ class Phases:
     def _refuse_gated(self, name: str) -> None:
         """A gate that stops one phase stops those after it."""
         for earlier in self._names()[: self._names().index(name)]:
-            if self._folder(earlier).result() is None:
+            if self._folder(earlier).result() is None or closed(self._workspace, earlier):
                 continue
             outcome = outcome_of(self._workspace, earlier)
             if outcome["status"] in ("held", "gated"):
@@ -156,7 +157,10 @@ class Phases:
         if not banks and folder.roster() is None:
             raise PhaseError("no bank is on the roster; add one with `fraudfl bank add REQUEST`")
         contract = contract_of(self._workspace.config().data, base=self._base)
-        prepare(self._workspace, settings, contract, banks)
+        try:
+            prepare(self._workspace, settings, contract, banks)
+        except FraudflError as error:
+            raise PhaseError(str(error)) from error
 
     def _run(self, folder: PhaseFolder) -> None:
         banks = folder.roster() or ()

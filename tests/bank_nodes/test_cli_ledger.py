@@ -16,6 +16,7 @@ from memory_fleet import PRIVATE, asking, draft_of, make_bank, plan_of
 
 from bank_nodes import cli
 from bank_nodes.approvals import Approvals
+from bank_nodes.cli_options import out
 from bank_nodes.kept_receipts import RECEIPTS_FILE, KeptReceipts, compare
 from bank_nodes.release import Gate
 from bank_nodes.restoring import carry_out, repair_from_receipts
@@ -42,7 +43,7 @@ class Said:
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Node:
-    monkeypatch.setenv("COLUMNS", "240")
+    monkeypatch.setattr(out, "width", 240)
     monkeypatch.delenv("FRAUDFL_DEBUG", raising=False)
 
     def call(*words: str | Path | int) -> Said:

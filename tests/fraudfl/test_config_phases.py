@@ -86,6 +86,7 @@ def test_a_selection_too_small_for_a_sum_is_refused_when_the_file_is_read() -> N
 
 # Waves.
 
+GATE = {"name": "there", "measure": "participation", "at_least": 0.9}
 ROLLOUT: dict[str, Any] = {
     "name": "rollout",
     "kind": "rollout",
@@ -93,7 +94,7 @@ ROLLOUT: dict[str, Any] = {
     "baselines": ["alone"],
     "waves": [
         {"name": "first", "banks": {"share": 0.5}, "rounds": 5, "baselines": []},
-        {"name": "second", "banks": {"share": 0.8}, "gates": [{"name": "there", "measure": "participation", "at_least": 0.9}]},
+        {"name": "second", "banks": {"share": 0.8}, "gates": [GATE]},
         {"name": "all"},
     ],
 }  # fmt: skip
@@ -154,7 +155,7 @@ def test_what_is_no_model_to_start_from_is_refused(start: str, message: str) -> 
 
 
 def test_a_given_start_and_a_released_prior_do_not_go_together() -> None:
-    with pytest.raises(ValidationError, match="set `training.prior` to a number"):
+    with pytest.raises(ValidationError, match=r"set `training\.prior` to a number"):
         config_of({"name": "pilot"}, {"name": "next", "start": "pilot"}, training={"prior": "released"})
 
 

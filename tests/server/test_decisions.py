@@ -118,7 +118,7 @@ def test_a_fail_is_shown_with_exit_code_3_and_cannot_be_released(workspace: Work
 def test_what_holds_nothing_back_cannot_be_released(workspace: Workspace) -> None:
     with pytest.raises(GateError, match="has no outcome yet"):
         release(workspace, "pilot", by="Ada", reason="why")
-    with pytest.raises(GateError, match="there is no phase 'rollout'; the configuration has pilot"):
+    with pytest.raises(GateError, match="there is no phase 'rollout'; the consortium has pilot"):
         release(workspace, "rollout", by="Ada", reason="why")
     put(workspace, PASS)
     with pytest.raises(GateError, match="nothing to release; gates that hold: none"):

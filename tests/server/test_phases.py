@@ -85,7 +85,7 @@ def room(shared: tuple[Link, Path], tmp_path: Path) -> Iterator[Room]:
 
 
 def test_a_phase_that_nobody_configured_is_refused_by_name(room: Room) -> None:
-    with pytest.raises(PhaseError, match="no phase 'rollout'; the configuration has pilot, hasty"):
+    with pytest.raises(PhaseError, match="no phase 'rollout'; the consortium has pilot, hasty"):
         room.start("rollout")
     with pytest.raises(PhaseError, match="no phase"):
         room.status("rollout")
