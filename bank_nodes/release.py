@@ -88,7 +88,7 @@ class Gate:
         """
         # One request at a time: a redelivery waits for the work under way and gets its bytes, and the budget that one
         # request was checked against cannot be spent by another meanwhile.
-        with gate_locked(self._folder.path):
+        with gate_locked(self._folder.path), self._ledger.held():
             # Not written down: new entries would only cover up what the ledger has forgotten.
             self._refuse_forgetful(request)
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,10 @@ class Ledger:
         """
         self._store = Store(path)
         self._clock = clock
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep the file open for a row of calls by this thread; each is a durable transaction as before."""
+        return self._store.held()
 
     def reserve(self, release: Release, stored: int = 0) -> Entry:
         """Charge a release before its work starts; the same facts again change nothing.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,7 @@ BEGIN SELECT RAISE(ABORT, 'a key is reserved and released once'); END""",
 
 
 class Store:
-    """One ledger file. Every call opens it anew, so threads, forks and other processes need no care."""
+    """One ledger file. Every call opens it anew, so threads, forks and other processes need no care; see `held`."""
 
     def __init__(self, path: Path) -> None:
         """Open the file, creating it when there is none.
@@ -77,14 +79,33 @@ class Store:
             raise PrivacyError(
                 f"{self._name}: the ledger cannot be opened ({error.strerror}); see to its folder"
             ) from None
-        with self.reading() as connection:
-            empty = not _objects(connection)
-        if empty:
-            with self.writing() as connection:
-                self._create(connection)
-        with self.reading() as connection:
-            self._check_schema(connection)
-            self.head(connection)
+        self._path = path
+        self._held: _Held | None = None
+        with self.held():
+            with self.reading() as connection:
+                empty = not _objects(connection)
+            if empty:
+                with self.writing() as connection:
+                    self._create(connection)
+            with self.reading() as connection:
+                self._check_schema(connection)
+                self.head(connection)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the file open between this thread's transactions within; each is as durable as by itself.
+
+        One that was put in the file's place meanwhile is opened in its stead.
+        """
+        if self._held is not None:
+            yield
+            return
+        self._held = _Held(threading.get_ident())
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            held.close()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -132,6 +153,7 @@ class Store:
                 # Text that is no UTF-8 any more must fail as one altered entry, not as an unreadable file.
                 connection.text_factory = _decoded
                 page = connection.execute(f"{SELECT} WHERE entry > ? ORDER BY entry LIMIT {_PAGE}", (since,)).fetchall()
+                connection.text_factory = str
             yield from page
             if len(page) < _PAGE:
                 return
@@ -148,21 +170,46 @@ class Store:
     @contextmanager
     def _connected(self, begin: str) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(
-                sqlite3.connect(self._uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
-            ) as connection:
-                # A rollback journal, not a WAL: between transactions the one file is the whole ledger, so copying it
-                # is a backup. TRUNCATE with FULL syncs the journal's end too; DELETE would need EXTRA for that.
-                connection.execute("PRAGMA journal_mode = TRUNCATE")
-                connection.execute("PRAGMA synchronous = FULL")
+            with self._connection() as connection:
                 connection.execute(begin)
-                yield connection
+                try:
+                    yield connection
+                except BaseException:
+                    with suppress(sqlite3.Error):
+                        connection.execute("ROLLBACK")
+                    raise
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise PrivacyError(
                 f"{self._name}: the ledger cannot be used ({error}); nothing was written and nothing left. See to the "
                 "file and its disk, then ask again."
             ) from error
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """The one that is held, where it is free and the file is still the same; else one of its own."""
+        held = self._held
+        if held is None or not held.free:
+            with closing(self._open()) as connection:
+                yield connection
+            return
+        stamp = _stamp(self._path)
+        if held.connection is None or held.stamp != stamp:
+            held.close()
+            held.connection, held.stamp = self._open(), stamp
+        yield held.connection
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            # A rollback journal, not a WAL: between transactions the one file is the whole ledger, so copying it
+            # is a backup. TRUNCATE with FULL syncs the journal's end too; DELETE would need EXTRA for that.
+            connection.execute("PRAGMA journal_mode = TRUNCATE")
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _create(self, connection: sqlite3.Connection) -> None:
         if _objects(connection):
@@ -185,6 +232,40 @@ class Store:
             if found.get(name) != statement:
                 state = "was changed" if name in found else "is missing"
                 raise PrivacyError(f"{self._name}: `{name}` {state}, so entries may have been edited; restore the file")
+
+
+@dataclass
+class _Held:
+    """A connection that is kept for one thread.
+
+    Attributes:
+        stamp: Which file it is open on.
+    """
+
+    thread: int
+    connection: sqlite3.Connection | None = None
+    stamp: tuple[int, int] | None = None
+
+    @property
+    def free(self) -> bool:
+        """Whether the present thread may begin a transaction on it."""
+        busy = self.connection is not None and self.connection.in_transaction
+        return self.thread == threading.get_ident() and not busy
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Device and number of a file, by which one in its place is told from it; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _objects(connection: sqlite3.Connection) -> dict[str, str | None]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fraudfl.errors import PrivacyError
+from fraudfl.errors import PrivacyError, ReleaseRefused
 from fraudfl.privacy.ledger import Ledger, Release
 
 CHILD = """
@@ -337,3 +337,43 @@ def test_the_file_is_the_banks_own_and_whole_between_calls(ledger: Ledger, path:
     again = Ledger(copy)
     again.verify(known=ledger.head())
     assert again.kept("one") == b"1"
+
+
+def test_what_is_written_while_the_file_is_held_is_there_for_others_at_once(ledger: Ledger, path: Path) -> None:
+    with ledger.held(), ledger.held():
+        written = ledger.note("mine")
+        assert Ledger(path).head() == (written.entry, written.hash)
+        Ledger(path).note("another's")
+        assert ledger.head()[0] == written.entry + 1
+        ledger.note("mine again")
+    ledger.verify()
+
+
+def test_a_file_put_in_place_of_a_held_one_is_the_one_that_is_asked(ledger: Ledger, path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    copy.write_bytes(path.read_bytes())
+    with ledger.held():
+        ledger.reserve(Release(key="new", plan_hash="p", instance="i", phase="f", round=1, attempt=1, kind="train"))
+        copy.replace(path)
+        assert ledger.find("new") is None
+        with pytest.raises(ReleaseRefused, match="was not reserved"):
+            ledger.release("new", b"left")
+
+
+def test_what_fails_while_the_file_is_held_leaves_nothing_behind(ledger: Ledger, path: Path) -> None:
+    before = ledger.head()
+    with ledger.held():
+        with pytest.raises(ReleaseRefused):
+            ledger.release("never reserved", b"data")
+        assert ledger.head() == before
+        ledger.note("next")
+    assert Ledger(path).head()[0] == before[0] + 1
+
+
+def test_another_thread_needs_no_care_while_the_file_is_held(ledger: Ledger, path: Path) -> None:
+    with ledger.held():
+        before = ledger.head()[0]
+        thread = threading.Thread(target=lambda: ledger.note("from another thread"))
+        thread.start()
+        thread.join()
+        assert ledger.head()[0] == before + 1
