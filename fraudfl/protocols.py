@@ -197,6 +197,10 @@ class Checkpoints(Protocol):
         """Store it; after a crash either the old or the new one is found whole."""
         ...
 
+    def keep(self, round_number: int) -> None:
+        """Never clear away this round's checkpoint, if there is one now."""
+        ...
+
     def latest(self) -> Checkpoint | None:
         """The newest one, or None."""
         ...

@@ -19,7 +19,8 @@ Reach = Literal["encoder", "weights", "thresholds", "figures"]
 """What a release became part of: figures are those that were published or decided by, and not the model."""
 
 _NO_DATA = frozenset({"join", "peers", "confirm", "reveal", "readiness"})
-_REACHES: Mapping[str, Reach] = {"sketch": "encoder", "train": "weights", "evaluate": "thresholds"}
+# A look decides which round's model is kept, and when training ends.
+_REACHES: Mapping[str, Reach] = {"sketch": "encoder", "train": "weights", "look": "weights", "evaluate": "thresholds"}
 
 
 def reach_of(kind: str) -> Reach | None:
@@ -27,18 +28,29 @@ def reach_of(kind: str) -> Reach | None:
     return None if kind in _NO_DATA else _REACHES.get(kind, "figures")
 
 
+def last_clean_round(kind: str, round_number: int) -> int | None:
+    """The last round whose model knows nothing of a reply to such a request; -1 where not even the encoder is such.
+
+    None where no model ever knows of it: the reply is in thresholds, in figures, or in nothing.
+    """
+    reach = reach_of(kind)
+    if reach == "encoder":
+        return -1
+    return round_number - 1 if reach == "weights" else None
+
+
 class Trace(Frozen):
     """What one bank released in one phase in answer to one kind of request.
 
     Attributes:
         first: Round of the first one; 0 for what happens once in a phase.
-        releases: How many the coordinator received.
+        rounds: In how many rounds or windows; 1 for what happens once in a phase.
         at: When the first came, ISO 8601.
     """
 
     kind: Annotated[str, Field(pattern=r"^[a-z]{1,32}$")]
     first: Annotated[int, Field(ge=0, lt=2**31)]
-    releases: Annotated[int, Field(ge=1, lt=2**53)]
+    rounds: Annotated[int, Field(ge=1, lt=2**31)]
     at: str
 
     @property
@@ -89,6 +101,7 @@ class PastPhase:
         began: When, ISO 8601; empty when it has not.
         trains: Whether it trains a model: pilot and rollout do.
         origin: What its training began at.
+        begun_round: Rounds that were done where it began; not 0 only where it went on inside of another phase.
         traces: What the bank that leaves released in it, by kind.
         checkpoints: Rounds whose checkpoint is still there, ascending.
         versions: What it registered.
@@ -99,16 +112,16 @@ class PastPhase:
     began: str
     trains: bool
     origin: Point = PUBLIC
+    begun_round: int = 0
     traces: Mapping[str, Trace] = field(default_factory=dict)
     checkpoints: Sequence[int] = ()
     versions: Sequence[int] = ()
 
     @property
     def last_clean_round(self) -> int | None:
-        """Rounds after which the model holds nothing of the bank yet; -1 where none is such, None where all are."""
-        if "sketch" in self.traces:
-            return -1
-        return self.traces["train"].first - 1 if "train" in self.traces else None
+        """The last round whose model holds nothing of the bank; -1 where none is such, None where all are."""
+        found = [last_clean_round(trace.kind, trace.first) for trace in self.traces.values()]
+        return min((number for number in found if number is not None), default=None)
 
     @property
     def reached(self) -> bool:
@@ -163,8 +176,8 @@ class Past:
             return PUBLIC if maker is None else self.clean_before(maker)
         last = phase.last_clean_round
         rounds = [number for number in phase.checkpoints if last is None or number <= last]
-        if not rounds or (rounds[-1] == 0 and not phase.origin.public):
-            # The encoder of a phase that begins at a model came with it: its round 0 is where it began.
+        if not rounds or (rounds[-1] == phase.begun_round and not phase.origin.public):
+            # The encoder of a phase that begins at a model came with it: its first checkpoint is where it began.
             return phase.origin
         return Point(phase=phase.name, round=rounds[-1])
 

@@ -18,6 +18,7 @@ from fraudfl.plan import Plan
 from fraudfl.protocols import Answer, Kind, Refused, Reply, Request, Scalar
 from fraudfl.transfer.pack import unpack_counts, unpack_signed
 from fraudfl.trust.receipts import shorten
+from fraudfl.unlearning import last_clean_round, reach_of
 from pipelines.world import Phase
 
 # What a bank that sends nothing now may yet send, with nobody's help but time's or its own people's.
@@ -132,6 +133,10 @@ def late_replies(phase: Phase) -> list[tuple[Request, Reply]]:
             reply = _checked(answer, request)
         except FraudflError:
             continue
+        if (request.plan_hash, request.instance) != (phase.plan.hash, phase.terms.instance):
+            # What was asked for another phase is never used in this one, whoever sends it.
+            continue
+        _released(phase, request, reply.bank)
         replies.append((request, reply))
         phase.state.late += 1
         _saw(phase, reply)
@@ -179,11 +184,23 @@ def _one_question(
             _leave_out(phase, answer.bank, request.round, str(error), answer.code)
             continue
         heard.add(answer.bank)
+        _released(phase, request, answer.bank)
         phase.state.joined.add(answer.bank)
         phase.state.refusals.pop(answer.bank, None)
         _saw(phase, reply)
         phase.world.progress.event("heard", kind=request.kind, round=request.round, bank=answer.bank, of=len(requests))
     return not_yet
+
+
+def _released(phase: Phase, request: Request, bank: str) -> None:
+    """With a bank's first reply that depends on data: keep for good the checkpoint that knows nothing of it yet.
+
+    Should the bank ever leave, the model can be trained again from there.
+    """
+    if bank not in phase.state.released and reach_of(request.kind) is not None:
+        last = last_clean_round(request.kind, request.round)
+        phase.world.checkpoints.keep(phase.state.round if last is None else last)
+        phase.state.released.add(bank)
 
 
 def _saw(phase: Phase, reply: Reply) -> None:

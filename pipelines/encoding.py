@@ -8,12 +8,12 @@ from fraudfl.features.encoder import fit_encoder
 from fraudfl.features.sketch import Sketch
 from fraudfl.folder import write_bytes
 from fraudfl.privacy.denoise import plausible_counts
-from fraudfl.protocols import Scalar
+from fraudfl.protocols import Checkpoint, Scalar
 from fraudfl.transfer.model import start_vector, vector_digest
 from pipelines.asking import Enclosed, ask
 from pipelines.counts import sum_counts
 from pipelines.peers import hand_round, keep_key
-from pipelines.world import Phase
+from pipelines.world import Phase, State
 
 
 def join(phase: Phase) -> None:
@@ -47,9 +47,23 @@ def fit_shared_encoder(phase: Phase) -> None:
 
 def take_start(phase: Phase) -> None:
     """Begin with a model and an encoder that are there already; no bank releases anything for it."""
+    if phase.before is not None:
+        _go_on_from(phase, phase.before)
+        return
     assert phase.start is not None  # whoever made the phase has looked
     phase.state.encoder = phase.start.encoder.to_bytes()
     write_bytes(phase.world.folder / "encoder.json", phase.state.encoder)
     phase.state.model = np.array(phase.start.weights, dtype=np.float32)
     phase.state.lag = np.zeros_like(phase.state.model)
     phase.world.progress.event("started from", digest=vector_digest(phase.state.model))
+
+
+def _go_on_from(phase: Phase, before: Checkpoint) -> None:
+    """Take over what training needs of another phase's checkpoint; of its banks it knows nothing."""
+    found, own = State.from_checkpoint(before)
+    state = phase.state
+    state.round, state.encoder, state.prior = found.round, found.encoder, found.prior
+    state.model, state.lag, state.best, state.notes = found.model, found.lag, found.best, found.notes
+    phase.world.aggregator.restore(own)
+    write_bytes(phase.world.folder / "encoder.json", state.encoder)
+    phase.world.progress.event("started from", digest=vector_digest(state.model), round=state.round)

@@ -78,6 +78,7 @@ class State:
         seen: Bank to number and hash of the highest entry of its ledger that came with a reply.
         receipts: Bank to the receipt for its newest release, which goes with the next request; not in the checkpoint.
         refusals: Bank to why it was left out last; not in the checkpoint.
+        released: Banks from which something came that depends on data.
         next_look: When, on the monotonic clock, newcomers are looked for again; not in the checkpoint.
         circle: Under secure aggregation: who can be added up.
         late: Updates that came after their round.
@@ -90,12 +91,13 @@ class State:
     model: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     lag: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     delta: bytes = b""
-    held: dict[str, int] = field(default_factory=dict)
     best: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    held: dict[str, int] = field(default_factory=dict)
     joined: set[str] = field(default_factory=set)
     seen: dict[str, tuple[int, str]] = field(default_factory=dict)
     receipts: dict[str, bytes] = field(default_factory=dict)
     refusals: dict[str, Refused] = field(default_factory=dict)
+    released: set[str] = field(default_factory=set)
     next_look: float = 0.0
     circle: Circle = field(default_factory=Circle)
     late: int = 0
@@ -122,6 +124,7 @@ class State:
             "excluded": self.excluded,
             "history": self.history,
             "took_part": sorted(self.took_part),
+            "released": sorted(self.released),
             "meter": self.meter.to_rows(),
             "seconds": self.seconds,
         }
@@ -138,16 +141,17 @@ class State:
             model=np.array(arrays["model"], dtype=np.float32),
             lag=np.array(arrays["lag"], dtype=np.float32),
             delta=bytes(arrays["delta"]),
+            best=np.array(arrays["best"], dtype=np.float32),
             held=dict(facts["held"]),
             joined=set(facts["joined"]),
             seen={bank: (int(entry), str(digest)) for bank, (entry, digest) in facts["seen"].items()},
-            best=np.array(arrays["best"], dtype=np.float32),
             circle=Circle.from_facts(facts["circle"]),
             late=int(facts["late"]),
             notes=dict(facts["notes"]),
             excluded=list(facts["excluded"]),
             history=list(facts["history"]),
             took_part=set(facts["took_part"]),
+            released=set(facts.get("released", ())),
             meter=ByteMeter.from_rows(facts["meter"]),
             seconds=float(facts["seconds"]),
         )
@@ -162,6 +166,7 @@ class Phase:
 
     Attributes:
         start: The model that it begins with, where its plan says that it is given one.
+        before: Where that model is another phase's after some round: that checkpoint, from whose round on it goes on.
     """
 
     world: World
@@ -169,6 +174,7 @@ class Phase:
     terms: Terms
     state: State = field(default_factory=State)
     start: Bundle | None = None
+    before: Checkpoint | None = None
 
     def save(self) -> None:
         """Write the checkpoint of the current round."""

@@ -17,6 +17,7 @@ from fraudfl.metrics.figures import FigureName
 from fraudfl.trust.promotion import Promotion
 from server.contest import Contest
 from server.decision_log import DecisionLog
+from server.departures import holders, refuse_holder
 from server.models import Models
 from server.registry import CHALLENGER, CHAMPION, PREVIOUS
 from server.versions import Version
@@ -75,6 +76,7 @@ class Champion:
 
     def __init__(self, workspace: Workspace) -> None:
         """Open the registry; raises CheckpointError when nothing is registered yet."""
+        self._workspace = workspace
         self.models = Models(workspace)
         self.contest = Contest(workspace, self.models)
         self.log = DecisionLog(workspace, self.models.consortium)
@@ -126,7 +128,8 @@ class Champion:
             With a decision when it was promoted; without one when the gate refused it.
 
         Raises:
-            BundleError: when there is no such version, it is champion already, or its files are not those registered.
+            BundleError: when there is no such version, it is champion already, its files are not those registered, or
+                it holds what a bank released that left and is to be unlearned; the last only force overcomes.
             DataError: when the two cannot be compared; only by force it is promoted then.
             ConfigError: when `word` is not what a decision takes.
             TrustError: when the operator's key cannot be used, or the log was altered.
@@ -135,28 +138,47 @@ class Champion:
             challenger = self.version(name)
             if reigns and reigns[-1] == challenger.number:
                 raise BundleError(f"version {challenger.number} is champion already")
+            held = self._held(challenger, "promoted", force=bar.force)
             self.models.bundle_folder(challenger)
             comparison, trouble = self._compared(challenger, reigns, bar)
             passed, reason = _judge(comparison, bar, trouble)
             if not passed and not bar.force:
                 return Verdict(reason=reason, comparison=comparison, decision=None)
             facts: dict[str, Any] = {"action": "promote", "replaced": reigns[-1] if reigns else None}
-            facts |= {"forced": not passed, "at_least": bar.at_least, "comparison": comparison, "not_compared": trouble}
+            facts |= {
+                "forced": not passed or held,
+                "at_least": bar.at_least,
+                "comparison": comparison,
+                "not_compared": trouble,
+            }
             return Verdict(reason=reason, comparison=comparison, decision=self._decide(challenger, word, facts))
 
-    def rollback(self, word: Word) -> Promotion:
+    def rollback(self, word: Word, *, force: bool = False) -> Promotion:
         """Make the version champion again that was so before.
 
+        Args:
+            word: Who asks for it, and why.
+            force: Also when it holds what a bank released that left and is to be unlearned; the decision records that.
+
         Raises:
-            BundleError: when there was none, or its files are not those that were registered.
+            BundleError: when there was none, it holds what such a bank released, or its files are not those that were
+                registered.
             ConfigError, TrustError: as `promote`.
         """
         with self._alone() as reigns:
             if len(reigns) < 2:
                 raise BundleError(f"model {self.models.consortium} has had no other champion; there is no way back")
             before = self.version(reigns[-2])
+            held = self._held(before, "gone back to", force=force)
             self.models.bundle_folder(before)
-            return self._decide(before, word, {"action": "rollback", "replaced": reigns[-1]})
+            return self._decide(before, word, {"action": "rollback", "replaced": reigns[-1], "forced": held})
+
+    def _held(self, version: Version, use: str, *, force: bool) -> bool:
+        """Whether it holds what a bank released that left and is to be unlearned; then only force lets it be used."""
+        versions = self.models.all()
+        if not force:
+            refuse_holder(self._workspace, versions, version.number, use)
+        return version.number in holders(self._workspace, versions)
 
     def _compared(self, challenger: Version, reigns: list[int], bar: Bar) -> tuple[Comparison | None, str]:
         """The comparison, or why there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from fraudfl.errors import BundleError, CheckpointError
 from fraudfl.models.bundle import Bundle, checked_digest
 from fraudfl.trust.bundle_signature import BundleSignature, check_signature, find_signature, sign_bundle
 from fraudfl.trust.keys import load_key
+from server.departures import note_export
 from server.pki import Pki
 from server.registry import BUNDLE, connect, mlflow_answers
-from server.versions import Version, read_version
+from server.versions import HOLDS, Version, read_version
 from server.workspace import Workspace
 
 
@@ -29,6 +30,7 @@ class Models:
             CheckpointError: when it is no workspace, or no phase has registered anything yet.
         """
         config = workspace.config()
+        self._workspace = workspace
         self.consortium = config.consortium.name
         self._kept = workspace.coordinator / "models"
         self._pki = workspace.coordinator / "pki"
@@ -127,7 +129,14 @@ class Models:
             raise BundleError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
+        note_export(self._workspace, version, out)
         return signature
+
+    def mark(self, version: Version, banks: Collection[str]) -> None:
+        """Write beside a version which banks' releases it holds that are to be unlearned."""
+        with mlflow_answers():
+            names = ",".join(sorted(banks))
+            self._client.set_model_version_tag(self.consortium, str(version.number), HOLDS, names)
 
     def keep(self, version: Version, path: str, facts: Mapping[str, Any]) -> None:
         """Keep JSON beside a version, as an artifact of its run."""
@@ -155,6 +164,15 @@ class Models:
             facts = {"consortium": self.consortium, "plan_hash": version.plan_hash}
             sign_bundle(folder, load_key(pki.operator_key), number=version.number, digest=version.digest, **facts)
         return check_signature(folder, version.digest, pki.operator)
+
+
+def registered(workspace: Workspace) -> list[Version]:
+    """Every version of a workspace's model; none where no phase has registered anything yet."""
+    try:
+        models = Models(workspace)
+    except CheckpointError:
+        return []
+    return models.all()
 
 
 def _is_whole(folder: Path, digest: str) -> bool:

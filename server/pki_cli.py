@@ -18,6 +18,7 @@ from fraudfl.errors import TrustError
 from fraudfl.trust.enrolment import Enrolment, read_enrolment
 from fraudfl.trust.keys import fingerprint
 from fraudfl.trust.roster import Roster
+from server import leaving_cli
 from server.certificates import Hosts, certificate_of, hosts_of
 from server.pki import COORDINATOR_DAYS, Finding, Pki
 from server.receipts_cli import receipts
@@ -137,8 +138,25 @@ def bank_add(request: Request, workspace: WorkspaceDir = Path("work"), again: Ag
 def bank_remove(
     bank: Annotated[str, typer.Argument(help="The bank's id.", metavar="ID", show_default=False)],
     workspace: WorkspaceDir = Path("work"),
+    unlearn: Annotated[
+        bool, typer.Option("--unlearn", help="Make ready a phase that trains the model again without it.")
+    ] = False,
+    by: Annotated[
+        str | None, typer.Option(help="With --unlearn: who decides, a person's name.", metavar="NAME")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="With --unlearn: why.", metavar="TEXT")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="With --unlearn: rounds to train; by default as before.", min=1)
+    ] = None,
 ) -> None:
-    """Take a bank off the roster; its key cannot come back unnoticed."""
+    """Take a bank off the roster; its key cannot come back unnoticed.
+
+    With --unlearn also of one that is off it already: a signed record says what its releases touched, and a phase is
+    added that trains again from the newest state made before them.
+    """
+    if unlearn:
+        leaving_cli.unlearn(workspace, bank, by, reason, rounds)
+        return
     roster = _pki(workspace).remove(bank)
     _say(f"bank {bank} is off the roster, now number {roster.number} with {_banks(roster)}")
 

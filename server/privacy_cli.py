@@ -42,7 +42,7 @@ def plan(
         sys.stdout.write(json.dumps([_facts(one) for one in forecasts]) + "\n")
         return
     for one in forecasts:
-        _show(one)
+        show_forecast(one)
 
 
 def _facts(one: Forecast) -> dict[str, Any]:
@@ -52,7 +52,8 @@ def _facts(one: Forecast) -> dict[str, Any]:
     return facts
 
 
-def _show(one: Forecast) -> None:
+def show_forecast(one: Forecast) -> None:
+    """Print what a phase would cost each bank."""
     _out.print(f"\n[bold]phase {one.phase}[/] (plan {one.plan_hash[:12]}), privacy mode {one.mode}", soft_wrap=True)
     if one.mode == "none":
         _out.print("[red]no privacy is promised; everything that leaves is uncovered[/]")

@@ -14,8 +14,9 @@ from fraudfl.planning import make_plan
 from pipelines.gates import STATUS
 from server.banks import create_banks
 from server.decisions import outcome_of
+from server.departures import closed, departures, gone
 from server.events import EventReader
-from server.preparing import prepare
+from server.preparing import choose_banks, prepare
 from server.runtime import SimulationRuntime
 from server.summary import unfinished_outcome, write_summary
 from server.workspace import PhaseFolder, Workspace
@@ -67,7 +68,7 @@ class Simulation:
         self._workspace.open(self._config, resume=resume)
         try:
             self._prepare()
-            todo = [phase for phase in self._workspace.phases() if not self._already(phase)]
+            todo = self._todo()
             if todo and self._open():
                 self._view.tell("starting Flower's simulation runtime")
                 with SimulationRuntime(self._workspace.path / "runtime") as runtime:
@@ -97,14 +98,24 @@ class Simulation:
         for phase in self._workspace.phases():
             # What cannot be planned, or has no banks, is found before anything starts.
             make_plan(self._config, phase, self._contract)
-            phase.banks.choose(self._workspace.bank_ids(), self._config.consortium.seed)
+            choose_banks(self._workspace, phase, self._workspace.bank_ids())
 
     @property
     def _contract(self) -> Contract:
         return BankFolder(self._workspace.banks / self._workspace.bank_ids()[0]).contract
 
+    def _todo(self) -> list[AnyPhase]:
+        """Phases that are left; those that train again without a bank that left come first: others may need them."""
+        again = {one.retraining for one in departures(self._workspace)}
+        left = [phase for phase in self._workspace.phases() if not self._already(phase)]
+        return sorted(left, key=lambda phase: phase.name not in again)
+
     def _already(self, phase: AnyPhase) -> bool:
-        outcome = self._workspace.phase(phase.name).result()
+        outcome, reason = self._workspace.phase(phase.name).result(), closed(self._workspace, phase.name)
+        if reason:
+            self._outcomes.extend([] if outcome is None else [outcome])
+            self._view.tell(reason)
+            return True
         if outcome is None or outcome["status"] not in JUDGED:
             return False
         self._outcomes.append(outcome_of(self._workspace, phase.name))
@@ -112,11 +123,14 @@ class Simulation:
         return True
 
     def _open(self) -> bool:
-        """Whether no gate stops the consortium."""
-        return all(outcome["status"] == "completed" for outcome in self._outcomes)
+        """Whether no gate stops the consortium; a phase whose place another takes stops nothing."""
+        stopped = [outcome["name"] for outcome in self._outcomes if outcome["status"] != "completed"]
+        return all(closed(self._workspace, name) for name in stopped)
 
     def _one_phase(self, runtime: SimulationRuntime, phase: AnyPhase) -> None:
         folder = prepare(self._workspace, phase, self._contract, self._workspace.bank_ids())
+        # Whoever left since the phase began is not asked, as nobody could ask a real bank that is off the roster.
+        folder.set_roster(sorted(set(folder.roster() or ()) - set(gone(self._workspace))))
         folder.clear_result()
         events = EventReader(folder.events)
         self._view.begin(phase)

@@ -17,6 +17,8 @@ from fraudfl.plan import Plan
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+HOLDS = "holds"
+"""Tag of a version: banks that left and are to be unlearned, and whose releases it holds."""
 Window = tuple[date, date]
 """First and last day."""
 
@@ -49,6 +51,7 @@ class Version:
         metrics: As in `summary.json`, without figures of single banks; None where nothing was measured.
         mode, unit, epsilon, delta: The phase's privacy; ε and δ are None in mode `none`. ε is the plan's: at most this.
         banks: How many took part.
+        holds: Banks that left and are to be unlearned, and whose releases it holds.
     """
 
     number: int
@@ -70,6 +73,7 @@ class Version:
     epsilon: float | None
     delta: float | None
     banks: int
+    holds: tuple[str, ...] = ()
 
     @property
     def lineage(self) -> Lineage:
@@ -148,6 +152,7 @@ def read_version(found: ModelVersion, aliases: tuple[str, ...]) -> Version:
             epsilon=float(tags["epsilon"]) if "epsilon" in tags else None,
             delta=float(tags["delta"]) if "delta" in tags else None,
             banks=int(tags["banks"]),
+            holds=tuple(tags[HOLDS].split(",")) if tags.get(HOLDS) else (),
         )
     except (KeyError, ValueError, ValidationError) as error:
         raise BundleError(

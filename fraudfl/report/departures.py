@@ -76,7 +76,7 @@ class Departed(Frozen):
     """One bank that left, and what was done about what it had released.
 
     Attributes:
-        roster: Number of the first roster without it.
+        roster: Number of the roster then, which is without it.
         retraining: None where no model had to be trained again.
     """
 

@@ -39,12 +39,13 @@ class Departure(ChainedRecord):
     """A bank left, and what it released is to be unlearned.
 
     Attributes:
-        roster: Number of the first roster without it.
+        roster: Number of the roster then, which is without it.
         phases: What it took part in, and what followed from that, in order.
         versions: The models that hold what it released.
         champion: Which of them was in use then; None where none of them was.
         clean: Where training begins again; None where no model has to be trained again.
         retraining: The phase that does it; None likewise.
+        replaces: The phase whose place it takes; None likewise.
     """
 
     purpose: ClassVar[str] = "departure"
@@ -57,3 +58,4 @@ class Departure(ChainedRecord):
     champion: Number | None
     clean: Point | None
     retraining: Name | None
+    replaces: Name | None

@@ -8,12 +8,12 @@ import pytest
 from pydantic import ValidationError
 
 from fraudfl.protocols import KINDS
-from fraudfl.unlearning import PUBLIC, Past, PastPhase, Point, Trace, reach_of
+from fraudfl.unlearning import PUBLIC, Past, PastPhase, Point, Trace, last_clean_round, reach_of
 
 
 def traces(**first: int) -> dict[str, Trace]:
     """Kind to the round of its first release."""
-    return {kind: Trace(kind=kind, first=number, releases=1, at="2026-01-01") for kind, number in first.items()}
+    return {kind: Trace(kind=kind, first=number, rounds=1, at="2026-01-01") for kind, number in first.items()}
 
 
 def phase(name: str, **facts: Any) -> PastPhase:
@@ -26,6 +26,8 @@ FULL = traces(sketch=0, train=1, evaluate=9)
 def test_every_kind_of_request_is_known_to_hold_data_or_not() -> None:
     without = {kind for kind in KINDS if reach_of(kind) is None}
     assert without == {"join", "peers", "confirm", "reveal", "readiness"} & set(KINDS)
+    kinds = ("sketch", "train", "look", "evaluate", "gain")
+    assert [last_clean_round(kind, 5) for kind in kinds] == [-1, 4, 4, None, None]
     assert (reach_of("sketch"), reach_of("train"), reach_of("evaluate")) == ("encoder", "weights", "thresholds")
     # A kind that nobody thought of yet counts as one that holds data.
     assert reach_of("newfangled") == "figures"
@@ -61,6 +63,11 @@ def test_a_bank_that_only_evaluated_leaves_the_weights_and_takes_the_thresholds(
     past = Past([pilot])
     assert past.versions == (1,)
     assert past.clean_before(pilot) == Point(phase="pilot", round=9)
+
+
+def test_a_look_counts_like_a_round_of_training_for_it_decides_which_model_is_kept() -> None:
+    pilot = phase("pilot", traces=traces(look=4, train=6), checkpoints=(3, 5, 9))
+    assert Past([pilot]).clean_before(pilot) == Point(phase="pilot", round=3)
 
 
 def test_figures_alone_touch_no_model() -> None:

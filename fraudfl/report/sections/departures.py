@@ -16,7 +16,7 @@ _REACHES = {"encoder": "encoder", "weights": "weights", "thresholds": "threshold
 _RELEASES = (
     Column("Phase", share=3),
     Column("What it released", share=3),
-    Column("Times", "right"),
+    Column("Rounds", "right"),
     Column("First", share=3),
     Column("Became part of", share=3),
 )
@@ -57,7 +57,7 @@ def _departed(one: Departed) -> Iterator[Block]:
 def _facts(one: Departed) -> Iterator[tuple[str, Words]]:
     yield "Left on", minute(one.at)
     yield "Decided by", f"{one.by}: {one.reason}"
-    yield "First roster without it", number(one.roster)
+    yield "Roster without it", number(one.roster)
     again = one.retraining
     if again is None:
         yield "Trained again", "nothing: no model holds what it released, or a newer one does not"
@@ -89,7 +89,7 @@ def _releases(one: Departed) -> Iterator[list[Words]]:
             # A kind of request that holds no data is on record, and touches nothing.
             if trace.reach is not None:
                 became = _REACHES[trace.reach]
-                yield [phase.name, KINDS.get(trace.kind, trace.kind), number(trace.releases), _first(trace), became]
+                yield [phase.name, KINDS.get(trace.kind, trace.kind), number(trace.rounds), _first(trace), became]
         if not any(trace.reach for trace in phase.traces):
             yield [phase.name, "nothing", "0", NONE, f"it went on from {phase.began_at}"]
 

@@ -29,8 +29,8 @@ AGAIN = Retraining(
 )
 
 
-def traced(kind: str, first: int, releases: int = 1) -> Trace:
-    return Trace(kind=kind, first=first, releases=releases, at=NOON)
+def traced(kind: str, first: int, rounds: int = 1) -> Trace:
+    return Trace(kind=kind, first=first, rounds=rounds, at=NOON)
 
 
 def departed(**facts: Any) -> Departed:

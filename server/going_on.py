@@ -1,0 +1,68 @@
+"""A phase that goes on from another phase's checkpoint: what it takes along, and what it must not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fraudfl.errors import CheckpointError
+from fraudfl.protocols import Checkpoint
+from fraudfl.transfer.model import vector_digest
+from fraudfl.unlearning import Point
+from pipelines.world import State
+from server.checkpoint import FileCheckpoints
+from server.departures import departures
+from server.past import START_FILE, past_of
+from server.workspace import PhaseFolder, Workspace, read_json, write_json
+
+_BEFORE = "start"
+"""Folder of the checkpoint that a phase goes on from."""
+
+
+def before_of(folder: PhaseFolder) -> Checkpoint | None:
+    """The checkpoint of another phase that a phase goes on from; None where it does not."""
+    facts = read_json(folder.path / START_FILE)
+    return None if facts is None or "phase" not in facts else FileCheckpoints(folder.path / _BEFORE).latest()
+
+
+def copy_checkpoint(workspace: Workspace, phase: str, start: Point) -> None:
+    """Copy into a phase's folder what its training needs of another's checkpoint; of banks nothing is taken along.
+
+    Args:
+        phase: The phase that is to go on.
+        start: Another phase, and the round of its checkpoint.
+
+    Raises:
+        CheckpointError: when it is not there, or holds what a bank released that left.
+    """
+    assert start.phase is not None  # the caller has looked
+    assert start.round is not None
+    folder, source = workspace.phase(phase), workspace.phase(start.phase)
+    _refuse_held(workspace, start)
+    state, own = State.from_checkpoint(FileCheckpoints(source.checkpoints).of_round(start.round))
+    go_on = _goes_on(workspace, phase, start)
+    kept = State(encoder=state.encoder, model=state.model, lag=np.zeros_like(state.model))
+    if go_on:
+        kept.round, kept.lag, kept.prior = state.round, state.lag, state.prior
+        kept.best, kept.notes = state.best, state.notes
+    FileCheckpoints(folder.path / _BEFORE).save(kept.to_checkpoint(own if go_on else {}))
+    facts = {"phase": start.phase, "instance": source.instance(), "round": start.round, "go_on": go_on}
+    write_json(folder.path / START_FILE, facts | {"digest": vector_digest(state.model)})
+
+
+def _refuse_held(workspace: Workspace, start: Point) -> None:
+    """Refuse a checkpoint that holds what a bank released that left since the phase was added."""
+    from server.models import registered
+
+    versions = registered(workspace)
+    for bank in sorted({one.bank for one in departures(workspace)}):
+        if past_of(workspace, bank, versions).holds(start):
+            raise CheckpointError(
+                f"the model of {start} holds what bank {bank} released, which left and is to be unlearned; it is not "
+                "gone on from"
+            )
+
+
+def _goes_on(workspace: Workspace, phase: str, start: Point) -> bool:
+    """Whether a phase takes the place of the one whose checkpoint it starts from: then it has its rounds, too."""
+    records = [one for one in departures(workspace) if one.retraining == phase]
+    return bool(records) and records[-1].replaces == start.phase
