@@ -10,6 +10,7 @@ from flwr.app import RecordDict
 
 from bank_nodes.release import Gate
 from bank_nodes.tasks import Tasks, use_one_thread
+from bank_nodes.watching import Watching
 from fraudfl.errors import DataError, FraudflError, NotApproved, NotNow, ReleaseRefused, WorkFailed
 from fraudfl.folder import BankFolder
 from fraudfl.privacy.noise import NoiseSource
@@ -52,6 +53,8 @@ def reply_to(folder: BankFolder, request: Request) -> Reply:
         return by_itself[request.kind](request)
     tasks = Tasks(folder, _noise)
     work = {"sketch": tasks.sketch, "train": tasks.train, "evaluate": tasks.evaluate, "alone": tasks.alone}
+    watching = Watching(folder, _noise)
+    work |= {"watch": watching.watch, "outcome": watching.outcome}
     if request.kind not in work:
         raise ReleaseRefused(f"this bank does not know requests of kind {request.kind!r}")
     return gate.answer(request, lambda plan: work[request.kind](request, plan))

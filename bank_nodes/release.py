@@ -21,6 +21,7 @@ from bank_nodes.openings import refuse_other_set, refuse_unopened
 from bank_nodes.policy import Policy, objections, over_cap, read_policy, review
 from bank_nodes.schedule import closed, opens_at
 from bank_nodes.sealing import Sealing
+from bank_nodes.windows import refuse_early
 from fraudfl.errors import (
     DataError,
     FraudflError,
@@ -118,6 +119,7 @@ class Gate:
             return self._again(plan, policy, request)
         if request.kind in SUMMED:
             self._refuse_closed(policy)
+            refuse_early(plan, request, self._clock())
             self._refuse_wrong_cohort(plan, request)
         if request.kind in ("confirm", "reveal"):
             refuse_unopened(self._ledger, plan, request)

@@ -15,7 +15,7 @@ from fraudfl.transfer.savings import RawSizes, TransferSummary, summarise
 from pipelines.comparison import compare
 from pipelines.early_stop import early_stop_outcome, rounds_of_model
 from pipelines.encoding import fit_shared_encoder, join, take_start
-from pipelines.evaluation import Evaluation, evaluate, evaluate_alone
+from pipelines.evaluation import Evaluation, evaluate, evaluate_alone, keep_evaluation
 from pipelines.model_card import model_card
 from pipelines.training import train_rounds
 from pipelines.world import Phase, State
@@ -32,10 +32,11 @@ def run_phase(phase: Phase, baselines: tuple[str, ...]) -> dict[str, Any]:
     """
     started = time.monotonic()
     world, plan = phase.world, phase.plan
-    if not _continued(phase):
+    if not continued(phase):
         _begin(phase)
     train_rounds(phase)
     evaluation = evaluate(phase)
+    keep_evaluation(world.folder, evaluation)
     alone = evaluate_alone(phase) if plan.alone else None
     # What the last questions moved belongs to the record, too.
     phase.save()
@@ -89,7 +90,8 @@ def _transfer(state: State, raw: Mapping[str, RawSizes]) -> dict[str, Any]:
     return asdict(TransferSummary(state.meter.bytes_up, state.meter.bytes_down, 0, 0, 0.0, 0.0, 0.0))
 
 
-def _continued(phase: Phase) -> bool:
+def continued(phase: Phase) -> bool:
+    """Take up what a checkpoint holds; False where there is none, and the phase begins."""
     checkpoint = phase.world.checkpoints.latest()
     if checkpoint is None:
         return False
@@ -102,11 +104,16 @@ def _continued(phase: Phase) -> bool:
     return True
 
 
-def _begin(phase: Phase) -> None:
+def meet(phase: Phase) -> None:
+    """Find out who is there, and let every bank take the plan."""
     for bank, (down, up) in phase.world.fleet.overhead().items():
         phase.state.meter.add(bank, "down", "hello", down)
         phase.state.meter.add(bank, "up", "hello", up)
     join(phase)
+
+
+def _begin(phase: Phase) -> None:
+    meet(phase)
     if phase.plan.given_start:
         take_start(phase)
     else:

@@ -7,27 +7,33 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from fraudfl.config import AnyPhase, PhaseConfig
+from fraudfl.config import AnyPhase, MonitoringConfig, PhaseConfig
 from fraudfl.errors import BundleError, ConfigError, FraudflError
+from fraudfl.monitoring.sinks import sinks_of
 from fraudfl.plan import Plan
 from fraudfl.protocols import Fleet
 from fraudfl.trust.keys import PrivateKey, load_key
 from pipelines.gates import gated
+from pipelines.monitoring import run_monitoring
 from pipelines.phase import outcome_so_far, run_phase
 from pipelines.world import Phase, State, Terms, World
 from server.aggregation import aggregator_of
 from server.champion import Champion, Word
 from server.checkpoint import FileCheckpoints
 from server.events import EventLog
+from server.life import ConsortiumLife
 from server.pki import Pki
 from server.pooled import LocalBanks
 from server.preparing import start_of
 from server.receipts import Receipts
 from server.receipts_cli import receipts_file
 from server.registry import MlflowRegistry, tracking_of
-from server.workspace import PhaseFolder, Workspace, write_json
+from server.workspace import PhaseFolder, Workspace, read_json, write_json
 
 log = logging.getLogger(__name__)
+
+DAYS_FILE = "days.json"
+"""In a monitoring phase's folder: how many simulated days of it are played."""
 
 
 class PhaseRun:
@@ -114,7 +120,21 @@ class PhaseRun:
     def _carry_out(self, phase: Phase) -> dict[str, Any]:
         if isinstance(self._settings, PhaseConfig):
             return run_phase(phase, self._settings.baselines)
+        if isinstance(self._settings, MonitoringConfig):
+            return self._monitor(phase, self._settings)
         raise ConfigError(f"phase {self.plan.phase}: phases of kind {self.plan.kind!r} cannot be run yet")
+
+    def _monitor(self, phase: Phase, settings: MonitoringConfig) -> dict[str, Any]:
+        life = ConsortiumLife(self._workspace, settings, self.plan.contract, self._nested, lambda: phase.world.fleet)
+        life.check()
+        sinks = sinks_of(settings.alerts, self._workspace.path)
+        days = (read_json(self._folder.path / DAYS_FILE) or {}).get("days")
+        return run_monitoring(phase, settings, life, sinks=sinks, days=days)
+
+    def _nested(self, folder: PhaseFolder, fleet: Fleet) -> None:
+        """Run another phase over the same fleet, within this one's time."""
+        run = PhaseRun(self._workspace, folder, simulated=self._pooled is not None)
+        run.run(lambda: fleet, len(folder.roster() or ()))
 
     def _promote(self, outcome: dict[str, Any]) -> None:
         """Make the phase's model champion, where the phase says so, its gates let it pass and it is the better one."""

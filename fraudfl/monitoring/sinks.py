@@ -119,15 +119,19 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow nothing."""
 
 
-def sinks_of(config: AlertsConfig) -> tuple[AlertSink, ...]:
+def sinks_of(config: AlertsConfig, base: Path = Path()) -> tuple[AlertSink, ...]:
     """Make the configured sinks; the log is always one.
+
+    Args:
+        config: Which.
+        base: Folder that a relative path of the file starts from.
 
     Raises:
         ConfigError, TrustError: if a webhook's address cannot be used; found at the start, not at the first alert.
     """
     sinks: list[AlertSink] = [LogSink()]
     if config.file is not None:
-        sinks.append(FileSink(Path(config.file)))
+        sinks.append(FileSink(base / config.file))
     if config.webhook is not None:
         sinks.append(WebhookSink(config.webhook))
     return tuple(sinks)
