@@ -79,11 +79,11 @@ def outcome_so_far(phase: Phase) -> dict[str, Any]:
         },
         "transfer": _transfer(state, present),
         "seconds": state.seconds,
+        **early_stop_outcome(phase),
     }
 
 
 def _transfer(state: State, raw: Mapping[str, RawSizes]) -> dict[str, Any]:
-        **early_stop_outcome(phase),
     if raw:
         return asdict(summarise(state.meter, raw))
     # Nothing to compare with: nobody took part, or this is no simulation.
