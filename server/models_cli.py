@@ -43,10 +43,12 @@ def list_versions(workspace: WorkspaceDir = Path("work"), as_json: AsJson = Fals
         _print_json([_facts(one) for one in versions])
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("version", "alias", "phase", "AUPRC", "interval", "privacy", "tested on"):
+    # Shown only where somebody left: most consortia never see it.
+    more = ("to be unlearned",) if any(one.holds for one in versions) else ()
+    for heading in ("version", "alias", "phase", "AUPRC", "interval", "privacy", "tested on", *more):
         table.add_column(heading, justify="right" if heading in ("version", "AUPRC") else "left", overflow="fold")
     for one in versions:
-        table.add_row(*_row(one))
+        table.add_row(*_row(one), *(", ".join(one.holds) for _ in more))
     _out.print(table)
 
 
@@ -124,11 +126,19 @@ def promote(
 
 
 @models_app.command("rollback")
-def rollback(by: By, reason: Reason, workspace: WorkspaceDir = Path("work"), as_json: AsJson = False) -> None:
+def rollback(
+    by: By,
+    reason: Reason,
+    workspace: WorkspaceDir = Path("work"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Also to one that holds what a bank released that left; recorded.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Make the version champion again that was so before; signed with the operator's key."""
     from server.champion import Word
 
-    decision = _champion(workspace).rollback(Word(by=by, reason=reason))
+    decision = _champion(workspace).rollback(Word(by=by, reason=reason), force=force)
     if as_json:
         _print_json(decision.model_dump(mode="json"))
         return
@@ -159,7 +169,10 @@ def export(
 ) -> None:
     """Write a version's bundle, signed by the operator, for `bank-node model take`."""
     champion = _champion(workspace)
-    signature = champion.models.export(champion.version(version), out)
+    found = champion.version(version)
+    signature = champion.models.export(found, out)
+    if found.holds:
+        _say(f"[yellow]it holds what {', '.join(found.holds)} released, which is to be unlearned[/]", error=True)
     _say(escape(f"version {signature.number}, digest {signature.digest[:12]}, signed on {signature.at}: {out}"))
 
 

@@ -23,6 +23,7 @@ from fraudfl.report.spending import charged, phase_spending
 from fraudfl.trust.keys import fingerprint, load_key, now_text, public_text
 from pipelines.world import State
 from server.checkpoint import FileCheckpoints
+from server.departure_facts import departed
 from server.workspace import PhaseFolder, Workspace, read_json
 
 PACKAGES = ("fraudfl", "pipelines", "server")
@@ -89,6 +90,7 @@ class _Reporter:
             policy=None,
             ledgers=records,
             audit=audit,
+            departures=self.problems.attempt(departed, self.workspace, phases) or (),
             problems=self.problems.found,
         )
 

@@ -7,20 +7,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from fraudfl.config import PhaseConfig
 from fraudfl.errors import CheckpointError, ConfigError, RuntimeFailure, TrustError
 from fraudfl.folder import write_bytes
 from fraudfl.frozen import Name
 from fraudfl.plan import Plan
+from fraudfl.trust.chain import Line
 from fraudfl.trust.departure import Departure, TouchedPhase, TouchedVersion
 from fraudfl.trust.roster import Roster
 from fraudfl.unlearning import Past, PastPhase, Point
 from pipelines.world import State
 from server.checkpoint import FileCheckpoints
 from server.departures import DepartureLog, gone
-from server.operator_line import Operator
+from server.operator_line import Operator, socket_path
 from server.past import past_of
 from server.pki import Pki
 from server.workspace import Workspace
@@ -84,6 +85,8 @@ class Unlearning:
             ConfigError: when `by` or `reason` is not one line of text; nothing was changed then.
             TrustError: when the operator's key cannot be used.
         """
+        for name, said in (("by", by), ("reason", reason)):
+            _check_line(name, said)
         with _idle(self.workspace), self._log.alone():
             roster = self._pki.roster()
             if self.bank in {member.bank for member in roster.members}:
@@ -207,6 +210,13 @@ class Unlearning:
                 write_bytes(self.workspace.banks / bank / "roster.json", roster.to_bytes())
 
 
+def _check_line(name: str, said: str) -> None:
+    try:
+        TypeAdapter(Line).validate_python(said)
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {error.errors()[0]['msg']}; found {said!r}. Nothing was changed") from error
+
+
 def spell_start(point: Point) -> str | None:
     """A point as `start` of a phase's settings spells it."""
     if point.public:
@@ -232,13 +242,12 @@ def _registered(workspace: Workspace) -> tuple[list[Version], int | None]:
 @contextmanager
 def _idle(workspace: Workspace) -> Iterator[None]:
     """Hold the workspace while no phase is under way in it; raises when one is."""
-    try:
-        running = Operator(workspace.path).status()["running"]
-    except RuntimeFailure:
+    if not socket_path(workspace.path).exists():
         # No coordinator of a deployment: then nothing else may work here either.
         with workspace.locked():
             yield
         return
+    running = Operator(workspace.path).status()["running"]
     if running is not None:
         raise RuntimeFailure(
             f"phase {running!r} is under way; stop it with `fraudfl phase stop {running}`, or wait for its end. "
