@@ -65,7 +65,7 @@ REFUSALS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "shares",
         LOCAL,
         {"privacy": {"encoder_share": 0.5, "evaluation_share": 0.5}},
-        "`encoder_share` and `evaluation_share` leave nothing of epsilon for training",
+        "`encoder_share`, `evaluation_share` and `look_share` leave nothing of epsilon for training",
     ),
     (
         "local steps",
