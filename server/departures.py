@@ -78,6 +78,11 @@ def stand_in(workspace: Workspace, phase: str) -> str:
     return phase
 
 
+def replaced(workspace: Workspace, phase: str) -> str | None:
+    """The phase whose place a phase takes because a bank left; None where it takes none."""
+    return next((one.replaces for one in departures(workspace) if one.retraining == phase), None)
+
+
 def refuse_closed(workspace: Workspace, phase: str) -> None:
     """Raise CheckpointError when a phase may not go on."""
     reason = closed(workspace, phase)

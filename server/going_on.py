@@ -10,7 +10,7 @@ from fraudfl.transfer.model import vector_digest
 from fraudfl.unlearning import Point
 from pipelines.world import State
 from server.checkpoint import FileCheckpoints
-from server.departures import departures
+from server.departures import departures, replaced
 from server.past import START_FILE, past_of
 from server.workspace import PhaseFolder, Workspace, read_json, write_json
 
@@ -39,7 +39,8 @@ def copy_checkpoint(workspace: Workspace, phase: str, start: Point) -> None:
     folder, source = workspace.phase(phase), workspace.phase(start.phase)
     _refuse_held(workspace, start)
     state, own = State.from_checkpoint(FileCheckpoints(source.checkpoints).of_round(start.round))
-    go_on = _goes_on(workspace, phase, start)
+    # One that takes the place of the very phase has its rounds, too.
+    go_on = replaced(workspace, phase) == start.phase
     kept = State(encoder=state.encoder, model=state.model, lag=np.zeros_like(state.model))
     if go_on:
         kept.round, kept.lag, kept.prior = state.round, state.lag, state.prior
@@ -60,9 +61,3 @@ def _refuse_held(workspace: Workspace, start: Point) -> None:
                 f"the model of {start} holds what bank {bank} released, which left and is to be unlearned; it is not "
                 "gone on from"
             )
-
-
-def _goes_on(workspace: Workspace, phase: str, start: Point) -> bool:
-    """Whether a phase takes the place of the one whose checkpoint it starts from: then it has its rounds, too."""
-    records = [one for one in departures(workspace) if one.retraining == phase]
-    return bool(records) and records[-1].replaces == start.phase

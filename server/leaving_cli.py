@@ -38,11 +38,13 @@ def unlearn(workspace: Path, bank: str, by: str | None, reason: str | None, roun
     if record.retraining is None:
         return
     if leaving.retraining is not None:
+        from server.assessing import agreed_config
         from server.budgeting import forecast
         from server.privacy_cli import show_forecast
 
         again = leaving.retraining
-        show_forecast(forecast(place.config(), again.settings, again.plan.contract))
+        config = agreed_config(place, place.phase(again.replaces))
+        show_forecast(forecast(config, again.settings, again.plan.contract))
         if again.rounds_done:
             left = f"rounds {again.rounds_done + 1} to {again.settings.rounds}"
             _say(f"{left} alone are run and paid for: the {again.rounds_done} before are those of {again.replaces}")

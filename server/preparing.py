@@ -14,7 +14,7 @@ from fraudfl.plan import Plan
 from fraudfl.planning import make_plan
 from fraudfl.unlearning import Point
 from server.assessing import agreed_config, keep_agreed
-from server.departures import gone, refuse_closed, refuse_holder, stand_in
+from server.departures import gone, refuse_closed, refuse_holder, replaced, stand_in
 from server.going_on import copy_checkpoint
 from server.past import START_FILE
 from server.workspace import PhaseFolder, Workspace, read_json, write_json
@@ -38,7 +38,8 @@ def prepare(workspace: Workspace, settings: AnyPhase, contract: Contract, banks:
     refuse_closed(workspace, settings.name)
     folder = workspace.phase(settings.name)
     if folder.roster() is None:
-        keep_agreed(workspace, folder)
+        before = replaced(workspace, settings.name)
+        keep_agreed(workspace, folder, like=None if before is None else workspace.phase(before))
     config = agreed_config(workspace, folder)
     plan, path = make_plan(config, settings, contract), folder.path / "plan.json"
     if path.exists() and Plan.from_json(path.read_bytes()).hash != plan.hash:
