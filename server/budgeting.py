@@ -25,6 +25,7 @@ _PARTS: Mapping[Kind, str] = {
     "profile": "assessment",
     "sketch": "encoder",
     "train": "training",
+    "look": "looks",
     "evaluate": "evaluation",
     "gain": "bins of gain",
     "watch": "windows",
@@ -159,15 +160,20 @@ def _parts(plan: Plan) -> Iterator[Part]:
     for kind, name in _PARTS.items():
         mechanism = plan.mechanism(kind)
         if mechanism is not None:
-            releases = plan.rounds if kind in _BY_ROUND else 1
+            releases = _times_in(plan, kind, plan.rounds, ended=True)
             cost = Spent().add(mechanism, releases).epsilon(plan.delta)
             yield Part(name=name, mechanism=mechanism, releases=releases, epsilon=cost)
 
 
 def _spent(plan: Plan, rounds: int, *, ended: bool) -> Spent:
     """After so many rounds or windows; what is asked once is asked before them, but for what ends a phase."""
-    times = {kind: rounds if kind in _BY_ROUND else int(ended or kind not in _AT_THE_END) for kind in _PARTS}
-    return _added(plan, times)
+    return _added(plan, {kind: _times_in(plan, kind, rounds, ended=ended) for kind in _PARTS})
+
+
+def _times_in(plan: Plan, kind: Kind, rounds: int, *, ended: bool) -> int:
+    if kind == "look":
+        return sum(number <= rounds for number in plan.looks)
+    return rounds if kind in _BY_ROUND else int(ended or kind not in _AT_THE_END)
 
 
 def _added(plan: Plan, times: Mapping[Kind, int]) -> Spent:
@@ -217,7 +223,7 @@ def _discretisation(plan: Plan, phase: AnyPhase) -> float | None:
     """What whole numbers take of δ in the whole phase, spare attempts included, also against colluding banks."""
     if plan.privacy.mode != "distributed" or plan.privacy.epsilon is None:
         return None
-    width = _most_inputs(plan)
+    width = plan.encoder.most_inputs
     total = 0.0
     for kind in _PARTS:
         mechanism, times = plan.mechanism(kind), plan.paid_releases(kind)
@@ -236,12 +242,6 @@ def _times(mechanism: Mechanism, times: int) -> Mechanism:
     if isinstance(mechanism, DpSgd):
         return mechanism.with_steps(mechanism.steps * times)
     return replace(mechanism, releases=mechanism.releases * times)
-
-
-def _most_inputs(plan: Plan) -> int:
-    """No encoder has more inputs than this: a value and a mark of absence each, or a place for each category."""
-    listed = sum(len(values) + 2 for values in plan.encoder.categorical.values())
-    return 2 * len(plan.encoder.numeric) + listed
 
 
 def _refuse_coarse(plan: Plan, found: float | None) -> None:

@@ -86,6 +86,12 @@ class RichView:
                 self._heard.clear()
                 self._step(event)
             case "encoder":
+            case "look" | "look missed":
+                self._heard.clear()
+                if event["event"] == "look missed":
+                    self.tell(f"[yellow]no look after round {event['round']}:[/] {event['reason']}")
+            case "stopped" | "looked":
+                self.tell(f"early stopping: {event['reason']}")
                 self._heard.clear()
                 self.tell(f"shared encoder: {event['width']} inputs")
             case "peers":

@@ -32,7 +32,12 @@ from fraudfl.training.batches import LocalData
 from fraudfl.training.dp import train_dp
 from fraudfl.training.plain import train_plain
 
-_NAMES: dict[Kind, str] = {"train": "training", "sketch": "encoder sketches", "evaluate": "score histograms"}
+_NAMES: dict[Kind, str] = {
+    "train": "training",
+    "sketch": "encoder sketches",
+    "look": "looks",
+    "evaluate": "score histograms",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ KINDS = {
     "peers": "keys exchanged",
     "sketch": "encoder",
     "train": "training round",
+    "look": "look at a model in training",
     "evaluate": "evaluation",
     "alone": "model trained alone",
     "confirm": "survivors confirmed",
