@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from fraudfl.assessment.demands import Demands, HopeConfig
 from fraudfl.config_data import SplitConfig
 from fraudfl.config_monitoring import WatchingConfig
 from fraudfl.config_privacy import PrivacyConfig, SecureAggregationConfig
@@ -147,15 +148,15 @@ class PhaseConfig(CommonPhase):
             place of the bank's own when there is none.
         baselines: What to compare with in the same run; `pooled` and `xgboost` exist in simulation only.
         evaluate_every: Rounds between looks at the validation rows; the first and last round always have one.
-        training: This phase's training, where it differs from the consortium's.
         early_stop: When training ends before its planned rounds; looks are then a question of their own, after every
             `evaluate_every` rounds and the last, and the phase's model is the best one seen.
+        training: This phase's training, where it differs from the consortium's.
         max_update_norm: L2 norm above which a bank's gate takes an update for a fault and keeps it.
     """
 
     kind: Literal["pilot", "rollout"] = "pilot"
     rounds: int = Field(default=10, ge=1, le=100_000)
-    start: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,126}$")
+    start: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,126}(@[0-9]{1,9})?$")
     promote: Literal["by-hand", "if-better"] = "by-hand"
     waves: tuple[WaveConfig, ...] = ()
     stragglers: Literal["drop", "fold"] = "drop"
@@ -164,8 +165,8 @@ class PhaseConfig(CommonPhase):
     training: TrainingConfig | None = None
     baselines: tuple[Literal["alone", "pooled", "xgboost"], ...] = ("alone", "pooled", "xgboost")
     evaluate_every: int = Field(default=1, ge=1)
-    max_update_norm: float = Field(default=10_000.0, gt=0)
     early_stop: EarlyStopConfig | None = None
+    max_update_norm: float = Field(default=10_000.0, gt=0)
 
     @field_validator("start", mode="before")
     @classmethod
@@ -195,7 +196,6 @@ class PhaseConfig(CommonPhase):
         return self
 
     @model_validator(mode="after")
-    @model_validator(mode="after")
     def _looks_can_be_afforded(self) -> Self:
         share = self.privacy.look_share
         if self.early_stop is None:
@@ -214,6 +214,7 @@ class PhaseConfig(CommonPhase):
             )
         return self
 
+    @model_validator(mode="after")
     def _gates_can_be_judged(self) -> Self:
         for gate in self.gates:
             missing = sorted(set(gate.baselines) - set(self.baselines))
@@ -271,10 +272,15 @@ def _of_wave(phase: str, wave: WaveConfig) -> dict[str, Any]:
     return own | {"name": f"{phase}-{wave.name}"}
 
 
-class AssessmentConfig(CommonPhase):
-    """A phase in which banks say what data they have, and nothing is trained."""
+class AssessmentConfig(CommonPhase, Demands):
+    """A phase in which banks say what data they have, and nothing is trained.
+
+    Attributes:
+        hope: What the pilot is hoped to show; the power check asks whether it could be seen.
+    """
 
     kind: Literal["assessment"]
+    hope: HopeConfig = HopeConfig()
 
 
 class MonitoringConfig(CommonPhase, WatchingConfig):

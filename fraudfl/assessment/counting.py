@@ -21,6 +21,7 @@ from fraudfl.assessment.spec import (
 from fraudfl.config import SplitConfig
 from fraudfl.data.split import Split, split_rows
 from fraudfl.features.sketch import sketch_table
+from fraudfl.folder import clusters_of
 from fraudfl.privacy.contribution import within_bound
 
 Counts = NDArray[np.int64]
@@ -41,7 +42,7 @@ def count_profile(
     Returns:
         int64, shape (spec.size,). What is said of the bank as a whole is exact, whatever `account_rows` is.
     """
-    accounts = None if account_rows is None else _codes(table["account"])
+    accounts = None if account_rows is None else clusters_of(table)
     everything = np.ones(table.num_rows, dtype=bool)
     counted = table.filter(pa.array(_bounded(everything, accounts, account_rows)))
     parts = _parts(split_rows(table, split))
@@ -85,11 +86,6 @@ def _bounded(rows: Mask, accounts: Counts | None, most: int | None) -> Mask:
     counted = np.zeros_like(rows)
     counted[places[within_bound(accounts[places], most)]] = True
     return counted
-
-
-def _codes(column: pa.ChunkedArray) -> Counts:
-    codes = column.combine_chunks().dictionary_encode().indices
-    return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _columns(table: pa.Table, spec: ProfileSpec) -> dict[str, Counts]:

@@ -241,7 +241,8 @@ def _categorical(own: OwnData, column: str) -> Iterator[Remark]:
         yield Remark(topic=topic, verdict="good", text=f"all {len(counted)} values are on the consortium's list")
         return
     shown = {str(value)[:60]: count for value, count in list(strange.items())[:_EXAMPLES]}
-    text = f"{share:.1%} of transactions hold {len(strange)} values that are not on the list: "
+    what = "a value that is" if len(strange) == 1 else f"{len(strange)} values that are"
+    text = f"{share:.1%} of transactions hold {what} not on the list: "
     yield Remark(
         topic=topic,
         verdict="bad" if share > 0.5 else "warning" if share > _UNLISTED else "good",

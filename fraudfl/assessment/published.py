@@ -13,6 +13,8 @@ from fraudfl.assessment.spec import ProfileSpec
 from fraudfl.errors import WireError
 from fraudfl.frozen import Frozen
 
+PAYLOAD = "consortium"
+"""Under which name it travels in a request."""
 MAX_BYTES = 16 * 2**20
 _MOST = 2**53
 

@@ -159,6 +159,34 @@ def _drift(outcome: PhaseOutcome, _more_than: float) -> Measured | Unknown:
     return Unknown("the outcome holds no drift") if value is None else Measured(value, exact=True)
 
 
+def _power(outcome: PhaseOutcome, _more_than: float) -> Measured | Unknown:
+    power = (outcome.get("assessment") or {}).get("power") or {}
+    if "power" not in power:
+        return Unknown(power.get("words") or "the outcome holds no assessment")
+    low, value = power["power_low"], power["power"]
+    needed = power["frauds_needed"]
+    note = f"{power['frauds']:,.0f} frauds" + (
+        f", {needed:,} would do" if needed is not None and not power["enough"] else ""
+    )
+    return Measured(value, (low, value) if low < value else None, exact=low >= value, note=note)
+
+
+def _ready_banks(outcome: PhaseOutcome, _more_than: float) -> Measured | Unknown:
+    found = outcome.get("assessment")
+    if not found or not outcome["roster"]:
+        return Unknown("the outcome holds no assessment")
+    value, low, high = (found["ready_banks"][end] / outcome["roster"] for end in ("value", "low", "high"))
+    return Measured(value, (low, high) if low < high else None, exact=low >= high)
+
+
+def _left_out(outcome: PhaseOutcome, _more_than: float) -> Measured | Unknown:
+    found = outcome.get("assessment")
+    if not found:
+        return Unknown("the outcome holds no assessment")
+    columns = found["schema"]["left_out"]
+    return Measured(len(columns), exact=True, note=", ".join(entry["column"] for entry in columns))
+
+
 def _row(metrics: Mapping[str, Any], contender: str) -> Mapping[str, Any] | None:
     row: Mapping[str, Any] | None = metrics.get(contender)
     return (row or {}).get("alone") if contender == "xgboost" else row
@@ -193,6 +221,9 @@ def _measures() -> Iterator[tuple[str, Measure]]:
     for name, raw, words in _SAVINGS:
         meaning = f"share of the raw data's bytes that was not transferred, {words}"
         yield name, Measure(meaning, partial(_savings, name=name, raw=raw), low=-math.inf)
+    yield "power", Measure("chance that the pilot's gate sees the gain that is hoped for", _power)
+    yield "ready_banks", Measure("share of the roster with frauds enough to learn from", _ready_banks)
+    yield "columns_left_out", Measure("columns that too few banks have", _left_out, high=math.inf)
     yield "drift.psi_max", Measure("largest drift of a feature or of the score (PSI)", _drift, high=math.inf)
 
 
