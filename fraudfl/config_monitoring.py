@@ -54,6 +54,17 @@ class RetrainConfig(Frozen):
     bar: BarConfig = BarConfig()
 
 
+def challenger_name(monitoring: str, number: int) -> str:
+    """What the phase that trains a monitoring phase's challenger is called."""
+    return f"{monitoring}-retrain-{number}"
+
+
+def is_challenger(name: str, monitoring: str) -> bool:
+    """Whether a phase of that name was started by a monitoring phase."""
+    before, _, number = name.rpartition("-")
+    return number.isdecimal() and name == challenger_name(monitoring, int(number)) and bool(before)
+
+
 class WatchingConfig(Frozen):
     """What monitoring has beyond what every phase has.
 

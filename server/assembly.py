@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-from fraudfl.config import AnyPhase, MonitoringConfig, PhaseConfig
-from fraudfl.errors import BundleError, ConfigError, FraudflError
+from fraudfl.config import AnyPhase, AssessmentConfig, MonitoringConfig, PhaseConfig
+from fraudfl.errors import BundleError, FraudflError
 from fraudfl.monitoring.sinks import sinks_of
 from fraudfl.plan import Plan
 from fraudfl.protocols import Fleet
 from fraudfl.trust.keys import PrivateKey, load_key
+from pipelines.assessment import run_assessment
 from pipelines.gates import gated
 from pipelines.monitoring import run_monitoring
 from pipelines.phase import outcome_so_far, run_phase
 from pipelines.world import Phase, State, Terms, World
 from server.aggregation import aggregator_of
+from server.assessing import plans_ahead
 from server.champion import Champion, Word
 from server.checkpoint import FileCheckpoints
 from server.events import EventLog
+from server.going_on import before_of
 from server.life import ConsortiumLife
 from server.pki import Pki
 from server.pooled import LocalBanks
@@ -28,12 +32,9 @@ from server.preparing import start_of
 from server.receipts import Receipts
 from server.receipts_cli import receipts_file
 from server.registry import MlflowRegistry, tracking_of
-from server.workspace import PhaseFolder, Workspace, read_json, write_json
+from server.workspace import PhaseFolder, Workspace, write_json
 
 log = logging.getLogger(__name__)
-
-DAYS_FILE = "days.json"
-"""In a monitoring phase's folder: how many simulated days of it are played."""
 
 
 class PhaseRun:
@@ -101,6 +102,7 @@ class PhaseRun:
             terms=terms_of(self._settings, self._folder.instance()),
             state=State(seen=self._seen_before()),
             start=None if start is None else start[1],
+            before=before_of(self._folder),
         )
         try:
             outcome = self._carry_out(phase)
@@ -122,14 +124,24 @@ class PhaseRun:
             return run_phase(phase, self._settings.baselines)
         if isinstance(self._settings, MonitoringConfig):
             return self._monitor(phase, self._settings)
-        raise ConfigError(f"phase {self.plan.phase}: phases of kind {self.plan.kind!r} cannot be run yet")
+        return self._assess(phase, self._settings)
+
+    def _assess(self, phase: Phase, settings: AssessmentConfig) -> dict[str, Any]:
+        roster = phase.world.roster()
+        banks = phase.world.fleet.banks() if roster is None else [member.bank for member in roster.members]
+        lanes = os.cpu_count() if self._pooled is not None else None
+        return run_assessment(
+            phase,
+            settings,
+            lambda schema: plans_ahead(self._workspace, settings.name, self.plan.contract, banks, schema),
+            lanes=lanes,
+        )
 
     def _monitor(self, phase: Phase, settings: MonitoringConfig) -> dict[str, Any]:
         life = ConsortiumLife(self._workspace, settings, self.plan.contract, self._nested, lambda: phase.world.fleet)
         life.check()
         sinks = sinks_of(settings.alerts, self._workspace.path)
-        days = (read_json(self._folder.path / DAYS_FILE) or {}).get("days")
-        return run_monitoring(phase, settings, life, sinks=sinks, days=days)
+        return run_monitoring(phase, settings, life, sinks=sinks, days=self._folder.days())
 
     def _nested(self, folder: PhaseFolder, fleet: Fleet) -> None:
         """Run another phase over the same fleet, within this one's time."""
@@ -174,7 +186,8 @@ class PhaseRun:
         bank's gate lets through at most.
         """
         if self._pooled is None:
-            most = self.plan.privacy.epsilon if self.plan.private and outcome["rounds"] else None
+            begun = outcome["rounds"] or (outcome["banks"] and not self.plan.trains)
+            most = self.plan.privacy.epsilon if self.plan.private and begun else None
             return outcome | {"privacy": outcome["privacy"] | {"epsilon_max": most}}
         spent = self._pooled.epsilon_spent()
         write_json(self._folder.path / "privacy.json", {"delta": outcome["privacy"]["delta"], "epsilon": spent})

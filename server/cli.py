@@ -18,6 +18,7 @@ from fraudfl.data.dataset import contract_of
 from fraudfl.folder import write_whole
 from fraudfl.plan import Plan
 from fraudfl.planning import make_plan
+from server.assessment_cli import assessment_app
 from server.audit_cli import audit
 from server.gates_cli import gates_app
 from server.models_cli import models_app
@@ -41,6 +42,7 @@ app.add_typer(phase_app, name="phase")
 app.add_typer(pki_app, name="pki")
 app.add_typer(bank_app, name="bank")
 app.add_typer(gates_app, name="gates")
+app.add_typer(assessment_app, name="assessment")
 app.add_typer(models_app, name="models")
 app.add_typer(report_app, name="report")
 app.add_typer(privacy_app, name="privacy")
@@ -68,6 +70,9 @@ def run(
     workspace: WorkspaceDir = Path("work"),
     data: DataPath = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that this workspace holds.")] = False,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, help="Play only so many days of monitoring.", show_default=False)
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print events and the summary as JSON lines.")] = False,
 ) -> None:
@@ -80,7 +85,7 @@ def run(
     view: View = QuietView() if quiet else JsonView() if as_json else RichView(_out)
     folder = Workspace(workspace)
     with folder.locked():
-        summary = Simulation(loaded, folder, view, _base(config, data)).run(resume=resume)
+        summary = Simulation(loaded, folder, view, _base(config, data)).run(resume=resume, days=days)
     if as_json:
         sys.stdout.write(json.dumps(summary) + "\n")
     elif not quiet:

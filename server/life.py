@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from fraudfl.config import BankSelection, MonitoringConfig, PhaseConfig, SplitConfig
-from fraudfl.config_monitoring import RetrainConfig
+from fraudfl.config_monitoring import RetrainConfig, challenger_name
 from fraudfl.data.schema import Contract
 from fraudfl.errors import (
     BundleError,
@@ -104,7 +104,7 @@ class ConsortiumLife:
         own = retrain.model_dump(include={"rounds", "strategy", "training", "privacy", "secure_aggregation"})
         facts = like.model_dump() | {name: value for name, value in own.items() if value is not None}
         facts |= {
-            "name": f"{self._settings.name}-retrain-{challenge.number}",
+            "name": challenger_name(self._settings.name, challenge.number),
             "banks": BankSelection(names=challenge.banks).model_dump(),
             "split": _shifted(like.split or self._workspace.config().split, challenge, retrain).model_dump(),
             "start": None if retrain.start == "fresh" else "champion",

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from fraudfl.config import AnyPhase, FraudflConfig
+from fraudfl.config import AnyPhase, FraudflConfig, MonitoringConfig
 from fraudfl.data.schema import Contract
 from fraudfl.errors import RuntimeFailure
 from fraudfl.folder import BankFolder
@@ -58,8 +58,12 @@ class Simulation:
         self._base = base
         self._outcomes: list[dict[str, Any]] = []
 
-    def run(self, *, resume: bool) -> dict[str, Any]:
+    def run(self, *, resume: bool, days: int | None = None) -> dict[str, Any]:
         """Run all phases that are not completed yet; stops at the first that does not complete, or that a gate stops.
+
+        Args:
+            resume: Go on with the run that the workspace holds.
+            days: Play only so many days of each monitoring phase; it can be gone on with.
 
         Raises:
             FraudflError: when something failed; the summary has been written then.
@@ -68,23 +72,39 @@ class Simulation:
         self._workspace.open(self._config, resume=resume)
         try:
             self._prepare()
-            todo = self._todo()
+            todo = self._todo(days)
             if todo and self._open():
                 self._view.tell("starting Flower's simulation runtime")
                 with SimulationRuntime(self._workspace.path / "runtime") as runtime:
                     for phase in todo:
+                        if isinstance(phase, MonitoringConfig):
+                            self._workspace.phase(phase.name).set_days(days)
                         self._one_phase(runtime, phase)
                         if not self._open():
                             break
         except BaseException as error:
             self._ended_by(error)
             raise
-        return write_summary(self._config, self._workspace, self._outcomes)
+        return self._write_summary()
+
+    def _phases(self) -> list[AnyPhase]:
+        """The phases that are run by themselves; a challenger is run by the monitoring phase that started it."""
+        return [phase for phase in self._workspace.phases() if self._workspace.within(phase.name) is None]
+
+    def _write_summary(self) -> dict[str, Any]:
+        """The summary of everything so far: challengers stand before the monitoring phase that they belong to."""
+        told: list[dict[str, Any]] = []
+        for outcome in self._outcomes:
+            names = [phase.name for phase in self._workspace.phases()]
+            inner = [name for name in names if self._workspace.within(name) == outcome["name"]]
+            told += [found for name in inner if (found := self._workspace.phase(name).result()) is not None]
+            told.append(outcome)
+        return write_summary(self._config, self._workspace, told)
 
     def _ended_by(self, error: BaseException) -> None:
         """Write the summary of a run that did not come to its end; the phase that was next says why."""
         told = {outcome["name"] for outcome in self._outcomes if outcome["status"] == "completed"}
-        phase = next((phase for phase in self._workspace.phases() if phase.name not in told), None)
+        phase = next((phase for phase in self._phases() if phase.name not in told), None)
         if phase is None:
             return
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -104,19 +124,22 @@ class Simulation:
     def _contract(self) -> Contract:
         return BankFolder(self._workspace.banks / self._workspace.bank_ids()[0]).contract
 
-    def _todo(self) -> list[AnyPhase]:
+    def _todo(self, days: int | None) -> list[AnyPhase]:
         """Phases that are left; those that train again without a bank that left come first: others may need them."""
         again = {one.retraining for one in departures(self._workspace)}
-        left = [phase for phase in self._workspace.phases() if not self._already(phase)]
+        left = [phase for phase in self._phases() if not self._already(phase, days)]
         return sorted(left, key=lambda phase: phase.name not in again)
 
-    def _already(self, phase: AnyPhase) -> bool:
+    def _already(self, phase: AnyPhase, days: int | None) -> bool:
         outcome, reason = self._workspace.phase(phase.name).result(), closed(self._workspace, phase.name)
         if reason:
             self._outcomes.extend([] if outcome is None else [outcome])
             self._view.tell(reason)
             return True
         if outcome is None or outcome["status"] not in JUDGED:
+            return False
+        if (outcome.get("monitoring") or {}).get("left") and days != self._workspace.phase(phase.name).days():
+            # It was played for some days only, and now for others.
             return False
         self._outcomes.append(outcome_of(self._workspace, phase.name))
         self._view.tell(f"phase {phase.name} came to its end before: {outcome['status']}")
@@ -141,7 +164,7 @@ class Simulation:
 
     def _finish(self, outcome: dict[str, Any]) -> None:
         self._outcomes.append(outcome)
-        write_summary(self._config, self._workspace, self._outcomes)
+        self._write_summary()
         self._view.end(outcome)
 
     def _watch(

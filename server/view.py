@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from fraudfl.config import AnyPhase, MonitoringConfig, PhaseConfig
+from server.monitoring_view import monitoring_line, windows_table
 
 _GATES = {"pass": "green", "hold": "yellow", "fail": "red"}
 # Most lines that a log gets from the rounds of one phase.
@@ -85,13 +86,13 @@ class RichView:
             case "round":
                 self._heard.clear()
                 self._step(event)
-            case "encoder":
             case "look" | "look missed":
                 self._heard.clear()
                 if event["event"] == "look missed":
                     self.tell(f"[yellow]no look after round {event['round']}:[/] {event['reason']}")
             case "stopped" | "looked":
                 self.tell(f"early stopping: {event['reason']}")
+            case "encoder":
                 self._heard.clear()
                 self.tell(f"shared encoder: {event['width']} inputs")
             case "peers":
@@ -117,6 +118,14 @@ class RichView:
             case "comparing" | "alone" | "evaluated":
                 self._heard.clear()
                 self._describe({"comparing": "baselines"}.get(event["event"], "evaluating"), "")
+            case "due":
+                self._heard.clear()
+                self._describe(event["day"], f"{event['step']} {event['window'] or ''}")
+                self._advance(max(0, event["window"] - 1))
+            case _:
+                line = monitoring_line(event)
+                if line is not None:
+                    self.tell(line)
 
     def end(self, outcome: dict[str, Any]) -> None:
         """Print the phase's tables."""
@@ -124,6 +133,8 @@ class RichView:
             self._progress.stop()
         if outcome["metrics"]:
             self._console.print(_figures_table(outcome))
+        if outcome.get("monitoring"):
+            self._console.print(windows_table(outcome))
         if outcome["metrics"] and outcome["metrics"]["per_bank"]:
             self._console.print(_banks_table(outcome))
         for line in _closing_lines(outcome):

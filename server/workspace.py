@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from fraudfl.config import AnyPhase, FraudflConfig
+from fraudfl.config import AnyPhase, FraudflConfig, MonitoringConfig
+from fraudfl.config_monitoring import is_challenger
 from fraudfl.errors import CheckpointError, ConfigError
 from fraudfl.folder import bank_paths, write_whole
 
@@ -60,6 +61,14 @@ class PhaseFolder:
     def set_roster(self, banks: Sequence[str]) -> None:
         """Fix who takes part."""
         write_json(self.path / "roster.json", {"banks": list(banks)})
+
+    def days(self) -> int | None:
+        """How many simulated days of a monitoring phase are played; None for all."""
+        return (read_json(self.path / "days.json") or {}).get("days")
+
+    def set_days(self, days: int | None) -> None:
+        """Fix how many are played from now on."""
+        write_json(self.path / "days.json", {"days": days})
 
     def clear_result(self) -> None:
         """Forget an outcome before the phase goes on."""
@@ -129,6 +138,11 @@ class Workspace:
         if name not in phases:
             raise ConfigError(f"there is no phase {name!r}; the consortium has {', '.join(phases)}")
         return phases[name]
+
+    def within(self, name: str) -> str | None:
+        """The monitoring phase that started a phase, and runs it; None for one that stands by itself."""
+        watching = [phase.name for phase in self.config().phases if isinstance(phase, MonitoringConfig)]
+        return next((one for one in watching if is_challenger(name, one)), None)
 
     def add_phase(self, settings: AnyPhase) -> None:
         """Add a phase that the configuration does not have; adding the same again changes nothing.
