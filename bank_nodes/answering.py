@@ -8,6 +8,8 @@ from pathlib import Path
 
 from flwr.app import RecordDict
 
+from bank_nodes.assessing import Assessing
+from bank_nodes.gaining import Gaining
 from bank_nodes.release import Gate
 from bank_nodes.tasks import Tasks, use_one_thread
 from bank_nodes.watching import Watching
@@ -52,9 +54,12 @@ def reply_to(folder: BankFolder, request: Request) -> Reply:
     if request.kind in by_itself:
         return by_itself[request.kind](request)
     tasks = Tasks(folder, _noise)
+    assessing = Assessing(folder, _noise)
     work = {"sketch": tasks.sketch, "train": tasks.train, "evaluate": tasks.evaluate, "alone": tasks.alone}
+    work |= {"look": tasks.look, "profile": assessing.profile, "readiness": assessing.readiness}
     watching = Watching(folder, _noise)
     work |= {"watch": watching.watch, "outcome": watching.outcome}
+    work |= {"gain": Gaining(folder, _noise).gain}
     if request.kind not in work:
         raise ReleaseRefused(f"this bank does not know requests of kind {request.kind!r}")
     return gate.answer(request, lambda plan: work[request.kind](request, plan))

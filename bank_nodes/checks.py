@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +79,7 @@ def check_draft(plan: Plan, kind: Kind, draft: Draft) -> None:
             _check_update(plan, draft, data)
         elif kind in SUMMED:
             size = 2 * plan.score_bins.size if kind == "train" else part_sizes(plan, kind)[name]
-            _check_counts(name, data, size, noisy=plan.mechanism(kind) is not None)
+            _check_bin(plan, kind, _checked_counts(name, data, size, noisy=plan.mechanism(kind) is not None))
 
 
 def _check_vectors(plan: Plan, kind: Kind, draft: Draft) -> None:
@@ -103,6 +104,7 @@ def _check_vectors(plan: Plan, kind: Kind, draft: Draft) -> None:
             raise ReleaseRefused(f"{name!r} holds numbers that are not finite")
         if np.abs(vector).max(initial=0.0) > most:
             raise ReleaseRefused(f"{name!r} holds a number above the plan's bound of {most:g}")
+        _check_bin(plan, kind, vector)
     if whole:
         _check_norm(plan, draft.vectors["update"])
 
@@ -136,8 +138,18 @@ def _check_norm(plan: Plan, update: NDArray[np.float64]) -> None:
         )
 
 
-def _check_counts(name: str, data: bytes, size: int, *, noisy: bool) -> None:
+def _checked_counts(name: str, data: bytes, size: int, *, noisy: bool) -> NDArray[np.int64]:
     if noisy:
-        unpack_signed(data, size)
-    elif (unpack_counts(data, size) < 0).any():
+        return unpack_signed(data, size)
+    counts = unpack_counts(data, size)
+    if (counts < 0).any():
         raise ReleaseRefused(f"{name!r} holds counts below zero")
+    return counts
+
+
+def _check_bin(plan: Plan, kind: Kind, vector: NDArray[Any]) -> None:
+    """A bank is in one bin of gain, and its gain says no more; noise hides from the gate, too, which one it is."""
+    if kind != "gain" or plan.mechanism(kind) is not None:
+        return
+    if vector.sum() != 1 or np.count_nonzero(vector) != 1:
+        raise ReleaseRefused("a bank's bin of gain is a single 1; this holds something else, which may not leave")

@@ -69,14 +69,21 @@ def score(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file to write.")] = Path("scores.parquet"),
     threshold: Annotated[str, typer.Option(help="What makes an alert: budget, balanced_accuracy or f1.")] = "budget",
+    personalised: Annotated[
+        bool, typer.Option("--personalised", help="With this bank's own last layer and thresholds on top.")
+    ] = False,
 ) -> None:
     """Score transactions with the model in use; one that is unsigned or was altered is refused."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    from fraudfl.models.personal import personal_for
     from fraudfl.models.scoring import score_file
 
-    scored = score_file(_models(folder).bundle(), transactions or folder / "transactions.parquet", threshold)
+    bundle = _models(folder).bundle()
+    if personalised:
+        bundle = personal_for(folder, bundle).on(bundle)
+    scored = score_file(bundle, transactions or folder / "transactions.parquet", threshold)
     write_whole(out, lambda part: pq.write_table(scored, part))
     alerts = int(pc.sum(scored["alert"]).as_py() or 0)
     say(f"{scored.num_rows:,} transactions scored, {alerts:,} alerts: {out}")

@@ -16,6 +16,7 @@ from pipelines.comparison import compare
 from pipelines.early_stop import early_stop_outcome, rounds_of_model
 from pipelines.encoding import fit_shared_encoder, join, take_start
 from pipelines.evaluation import Evaluation, evaluate, evaluate_alone, keep_evaluation
+from pipelines.gain import count_gains, gain_metrics
 from pipelines.model_card import model_card
 from pipelines.training import train_rounds
 from pipelines.world import Phase, State
@@ -38,6 +39,7 @@ def run_phase(phase: Phase, baselines: tuple[str, ...]) -> dict[str, Any]:
     evaluation = evaluate(phase)
     keep_evaluation(world.folder, evaluation)
     alone = evaluate_alone(phase) if plan.alone else None
+    gains = count_gains(phase) if plan.alone else None
     # What the last questions moved belongs to the record, too.
     phase.save()
     metrics = _released_metrics(evaluation, alone)
@@ -46,6 +48,7 @@ def run_phase(phase: Phase, baselines: tuple[str, ...]) -> dict[str, Any]:
         # Contenders are set side by side on the rows of banks that scored with each of them.
         banks = evaluation.banks if alone is None else evaluation.banks & alone.banks
         metrics = compare(plan, world.pooled.only(banks), baselines)
+    metrics |= gain_metrics(plan, gains, world.pooled)
     outcome = outcome_so_far(phase) | {"status": "completed", "metrics": metrics}
     outcome["seconds"] = time.monotonic() - started
     outcome["model_version"] = _register(phase, evaluation, outcome)

@@ -31,6 +31,7 @@ from fraudfl.config import (
 from fraudfl.data.simulate import GENERATED_CONTRACT, generate
 from fraudfl.errors import FraudflError
 from fraudfl.folder import BankFolder, bank_paths
+from fraudfl.metrics.gain_bins import gain_vector
 from fraudfl.plan import TRAINING, Plan
 from fraudfl.planning import make_plan
 from fraudfl.privacy.ledger import Ledger
@@ -289,6 +290,8 @@ def draft_of(plan: Plan, kind: Kind, seed: int = 0) -> Draft:
     if kind == "train":
         update = encode(random.normal(size=8).astype(np.float32), plan.codec.up, LAYOUT, rng=random)
         return Draft(payloads={"update": update}, mechanism=plan.round_mechanism, layout=LAYOUT)
+    if kind == "gain":
+        return Draft(payloads={"gain": pack_counts(gain_vector(0.03))})
     sizes = part_sizes(plan, kind)
     return Draft(payloads={name: pack_counts(random.integers(0, 9, size)) for name, size in sizes.items()})
 
@@ -360,7 +363,7 @@ class Consortium:
             quorum=settings.quorum,
             deadline=settings.deadline_seconds,
             patience=settings.patience_seconds,
-            fold_late=settings.stragglers == "fold",
+            fold_late=getattr(settings, "stragglers", "drop") == "fold",
             cohort=settings.cohort,
         )
         return Phase(world=world, plan=self.plan, terms=terms)
