@@ -17,11 +17,14 @@ from deployment import free_port, wait_until
 
 from fraudfl.config import FraudflConfig
 from fraudfl.errors import RuntimeFailure, TrustError
+from fraudfl.trust.enrolment import make_enrolment
+from fraudfl.trust.keys import new_key
 from server import operator_line
 from server.certificates import Hosts
 from server.operator_line import Operator, socket_path
 from server.pki import Pki
 from server.serve import Coordinator
+from server.unlearning import Unlearning
 from server.workspace import Workspace
 
 pytestmark = [
@@ -96,7 +99,7 @@ def test_the_status_says_who_is_there_and_how_every_phase_stands(running: Runnin
 def test_an_error_at_the_coordinator_reaches_the_operator_in_its_own_words(running: Running) -> None:
     operator = Operator(running.folder)
     for call, words in (
-        (lambda: operator.start("nonsense", resume=False), "no phase 'nonsense'; the configuration has pilot, rollout"),
+        (lambda: operator.start("nonsense", resume=False), "no phase 'nonsense'; the consortium has pilot, rollout"),
         (lambda: operator.start("pilot", resume=True), "not begun yet; `fraudfl phase start pilot` begins it"),
         (lambda: operator.start("pilot", resume=False), "no bank is on the roster"),
         (lambda: operator.stop("pilot"), "phase 'pilot' is not under way"),
@@ -153,3 +156,17 @@ def test_a_folder_for_sockets_that_others_can_enter_is_refused(tmp_path: Path, m
     own.chmod(0o755)
     with pytest.raises(TrustError, match=r"is not this user's alone.*shorter path"):
         socket_path(deep)
+
+
+def test_a_bank_is_unlearned_only_when_no_phase_is_under_way(running: Running) -> None:
+    workspace, operator = Workspace(running.folder), Operator(running.folder)
+    pki = Pki(workspace.coordinator / "pki")
+    pki.add(make_enrolment(new_key(), "north"))
+    wait_until(lambda: "north" in operator.status()["roster"], "the coordinator follows the roster", 20.0)
+    operator.start("pilot", resume=False)
+    with pytest.raises(RuntimeFailure, match="phase 'pilot' is under way; stop it with `fraudfl phase stop pilot`"):
+        Unlearning(workspace, "north").carry_out("Ada Example", "it left")
+    assert [member.bank for member in pki.roster().members] == ["north"]
+    operator.stop("pilot")
+    record, roster = Unlearning(workspace, "north").carry_out("Ada Example", "it left")
+    assert (record.bank, roster.members) == ("north", ())
