@@ -83,7 +83,7 @@ def _draft(config: FraudflConfig, phase: AnyPhase, contract: Contract) -> Plan:
 def _of_kind(config: FraudflConfig, phase: AnyPhase, plan: Plan) -> dict[str, Any]:
     """What only this kind of phase has."""
     if isinstance(phase, AssessmentConfig):
-        return {"profile": profile_spec(plan.contract, plan.split, config.encoder.categories)}
+        return {"profile": profile_spec(plan.contract, plan.split, config.encoder.categories, private=plan.private)}
     if isinstance(phase, MonitoringConfig):
         watch = _watch(phase, plan)
         return {"watch": watch, "rounds": watch.windows, "given_start": True}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,15 +71,14 @@ def _show(name: str, facts: Facts) -> None:
     for part, words in (("train", "training window"), ("test", "test window")):
         window = facts["windows"][part]
         _say(f"{words}: {_count(window['rows'])} transactions, {_count(window['frauds'])} frauds")
-    _say(f"banks with 10 frauds or more to learn from: {_count(facts['ready_banks'])}")
+    _say(f"banks with 10 frauds or more to learn from: {_banks(facts['ready_banks'])}")
     _out.print(_columns(facts))
     for line in _schema_lines(facts):
         _say(line)
     if facts["months"]:
-        _out.print(_bins("transactions per month", {one["month"]: one["rows"] for one in facts["months"]}))
-    _out.print(_bins("banks by frauds in training", _ranges(facts["banks_by_frauds"])))
-    if facts["banks_by_months"]:
-        _out.print(_bins("banks by training months covered", facts["banks_by_months"]))
+        _out.print(_months(facts["months"]))
+    frauds = {f"{int(least):,}": banks for least, banks in facts["banks_by_frauds"].items() if banks["high"] > 0}
+    _out.print(_bins("banks with at least so many frauds to learn from", frauds))
     if facts["labels_within_days"]:
         delays = {_days(float(days)): share for days, share in facts["labels_within_days"].items()}
         _out.print(_bins("labels known within", delays, share=True))
@@ -97,7 +95,7 @@ def _columns(facts: Facts) -> Table:
         fate = "use it" if one["kept"] else f"[yellow]leave it out[/]: {escape(one['reason'])}"
         fate += " (noise leaves a doubt)" if one["doubtful"] else ""
         fate += f"; lacking at {escape(', '.join(one['lacking']))}" if one["lacking"] else ""
-        table.add_row(escape(one["column"]), _count(one["banks"]), _share(one["present"]), _values(one), fate)
+        table.add_row(escape(one["column"]), _banks(one["banks"]), _share(one["present"]), _values(one), fate)
     return table
 
 
@@ -118,18 +116,20 @@ def _schema_lines(facts: Facts) -> Iterator[str]:
             yield f"{one['column']}: {', '.join(one['agreed']) or 'no value is frequent enough'}{rare}"
 
 
-def _ranges(bins: Facts) -> Facts:
-    """Bins by their fewest to bins by what they hold."""
-    least = [int(name) for name in bins]
-    ends = [f"–{after - 1:,}" if after - 1 > low else "" for low, after in pairwise(least)]
-    return {f"{low:,}{end}": bins[str(low)] for low, end in zip(least, [*ends, " or more"], strict=True)}
+def _months(months: list[Facts]) -> Table:
+    table = Table(title="months", title_justify="left", box=box.SIMPLE)
+    for heading in ("month", "transactions", "banks that can train on it"):
+        table.add_column(heading, justify="left" if heading == "month" else "right")
+    for one in months:
+        table.add_row(one["month"], _count(one["rows"]), "–" if one["banks"] is None else _banks(one["banks"]))
+    return table
 
 
 def _bins(title: str, bins: Facts, *, share: bool = False) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for name in bins:
         table.add_column(name, justify="right")
-    table.add_row(*((_share if share else _count)(figure) for figure in bins.values()))
+    table.add_row(*((_share if share else _banks)(figure) for figure in bins.values()))
     return table
 
 
@@ -160,6 +160,12 @@ def _count(figure: Facts) -> str:
     if figure["low"] == figure["high"]:
         return f"{figure['value']:,.0f}"
     return f"{figure['value']:,.0f} ({figure['low']:,.0f}–{figure['high']:,.0f})"
+
+
+def _banks(figure: Facts) -> str:
+    """A number of banks, of which some may count in part."""
+    low, high = figure["low"], figure["high"]
+    return f"{figure['value']:.0f}" if high - low < 0.5 else f"{low:.0f} to {high:.0f}"
 
 
 def _share(figure: Facts) -> str:

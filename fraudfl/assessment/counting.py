@@ -40,19 +40,26 @@ def count_profile(
         account_rows: Most rows of one account that count in a block (in `classes`: in each window); None for all.
 
     Returns:
-        int64, shape (spec.size,). What is said of the bank as a whole is exact, whatever `account_rows` is.
+        int64, shape (spec.size,).
     """
     accounts = None if account_rows is None else clusters_of(table)
     everything = np.ones(table.num_rows, dtype=bool)
     counted = table.filter(pa.array(_bounded(everything, accounts, account_rows)))
-    parts = _parts(split_rows(table, split))
+    parts = {part: _bounded(rows, accounts, account_rows) for part, rows in _parts(split_rows(table, split)).items()}
     found = _columns(counted, spec)
-    found[CLASSES] = _classes(table, {part: _bounded(rows, accounts, account_rows) for part, rows in parts.items()})
+    found[CLASSES] = _classes(table, parts)
     if spec.label_time:
         found[DELAY] = _delays(counted)
     if spec.months:
         found[MONTHS] = np.bincount(_month_numbers(counted, spec), minlength=len(spec.months) + 2)
-    found |= _of_the_bank(table, spec, parts["train"])
+    if spec.optional:
+        found[COLUMNS] = np.array([int(_present(counted[name]).sum()) for name in spec.optional]).clip(
+            0, spec.enough_rows
+        )
+    if spec.training_months[1]:
+        found[BANK_MONTHS] = _training_months(table, spec, parts["train"]).clip(0, spec.enough_rows)
+    frauds = int(np.count_nonzero(table["label"].to_numpy()[parts["train"]]))
+    found[BANK_FRAUDS] = _layers(frauds) if spec.enough_rows > 1 else _one_hot(frauds)
     return np.concatenate([found[name] for name in spec.blocks]).astype(np.int64)
 
 
@@ -63,9 +70,7 @@ def columns_there(table: pa.Table, spec: ProfileSpec) -> NDArray[np.bool_]:
 
 def training_months_there(table: pa.Table, spec: ProfileSpec, train: Mask) -> NDArray[np.bool_]:
     """Which of the training months hold any row of the training window."""
-    first, count = spec.training_months
-    numbers = _month_numbers(table.filter(pa.array(train)), spec)
-    return np.isin(np.arange(first, first + count), numbers)
+    return _training_months(table, spec, train) > 0
 
 
 def label_delay_days(table: pa.Table) -> NDArray[np.float64]:
@@ -112,21 +117,23 @@ def _month_numbers(table: pa.Table, spec: ProfileSpec) -> Counts:
     return np.where(numbers < 0, last, np.where(numbers >= last, last + 1, numbers))
 
 
-def _of_the_bank(table: pa.Table, spec: ProfileSpec, train: Mask) -> dict[str, Counts]:
-    frauds = int(np.count_nonzero(table["label"].to_numpy()[train]))
-    found = {BANK_FRAUDS: _one_hot(int(np.searchsorted(FRAUDS, frauds, side="right")) - 1, len(FRAUDS))}
-    if spec.optional:
-        found[COLUMNS] = columns_there(table, spec).astype(np.int64)
-    if spec.training_months[1]:
-        covered = int(training_months_there(table, spec, train).sum())
-        found[BANK_MONTHS] = _one_hot(covered, spec.training_months[1] + 1)
-    return found
+def _training_months(table: pa.Table, spec: ProfileSpec, train: Mask) -> Counts:
+    """Rows of the training window per training month."""
+    first, count = spec.training_months
+    numbers = _month_numbers(table.filter(pa.array(train)), spec)
+    return np.bincount(numbers, minlength=len(spec.months) + 2)[first : first + count]
 
 
-def _one_hot(place: int, size: int) -> Counts:
-    vector = np.zeros(size, dtype=np.int64)
-    vector[place] = 1
+def _one_hot(frauds: int) -> Counts:
+    vector = np.zeros(len(FRAUDS), dtype=np.int64)
+    vector[np.searchsorted(FRAUDS, frauds, side="right") - 1] = 1
     return vector
+
+
+def _layers(frauds: int) -> Counts:
+    """How far the frauds fill each bin; the last one, which has no end, stays empty."""
+    edges = np.array(FRAUDS, dtype=np.int64)
+    return np.append(np.clip(frauds, edges[:-1], edges[1:]) - edges[:-1], 0)
 
 
 def _present(column: pa.ChunkedArray) -> Mask:

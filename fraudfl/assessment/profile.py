@@ -132,10 +132,11 @@ class Profile:
         return Figure(1 - share.value, 1 - share.high, 1 - share.low)
 
     def banks_with(self, column: str) -> Figure:
-        """Banks that have any value in a column which may be missing; at most all."""
+        """Banks that have a column; under noise those with few values in it count in part."""
         if column not in self.spec.optional:
             return Figure(self.banks, self.banks, self.banks)
-        return self._of_banks(float(self._block(COLUMNS)[self.spec.optional.index(column)]))
+        count = float(self._block(COLUMNS)[self.spec.optional.index(column)])
+        return self._of_banks(count, self.spec.enough_rows)
 
     def categories(self, column: str) -> Mapping[str, Figure]:
         """Transactions per listed value of a column."""
@@ -207,16 +208,36 @@ class Profile:
         }
 
     def banks_with_frauds(self) -> Mapping[int, Figure]:
-        """Banks by the frauds in their training window: fewest of each bin to number of banks."""
+        """Banks with at least so many frauds in their training window.
+
+        Counted in layers, a bank with at least e frauds fills the layer below e, and one that fills any of the layer
+        above has them: the number lies between what both come to.
+        """
+        counts = self._block(BANK_FRAUDS)
+        if self.spec.enough_rows == 1:
+            above = np.cumsum(counts[::-1])[::-1]
+            return {
+                least: self._of_banks(float(above[place]), 1, len(FRAUDS) - place)
+                for place, least in enumerate(FRAUDS)
+                if place
+            }
+        widths = np.diff(FRAUDS)
+        filled = [self._of_banks(float(counts[place]), int(width)) for place, width in enumerate(widths)]
+        nobody = Figure(0.0, 0.0, 0.0)
         return {
-            least: self._of_banks(float(count)) for least, count in zip(FRAUDS, self._block(BANK_FRAUDS), strict=True)
+            least: Figure((above.value + below.value) / 2, min(above.low, below.high), below.high)
+            for least, below, above in zip(FRAUDS[1:], filled, [*filled[1:], nobody], strict=True)
         }
 
-    def banks_with_months(self) -> Mapping[int, Figure]:
-        """Banks by how many of the training months they cover."""
-        if not self.spec.training_months[1]:
-            return {}
-        return {covered: self._of_banks(float(count)) for covered, count in enumerate(self._block(BANK_MONTHS))}
+    def banks_with_months(self) -> Mapping[date, Figure]:
+        """Banks that cover each training month; under noise those with few transactions in it count in part."""
+        first, count = self.spec.training_months
+        months = self.spec.months[first : first + count]
+        counts = self._block(BANK_MONTHS) if months else np.zeros(0)
+        return {
+            month: self._of_banks(float(found), self.spec.enough_rows)
+            for month, found in zip(months, counts, strict=True)
+        }
 
     @property
     def _whole(self) -> tuple[str, ...]:
@@ -237,6 +258,7 @@ class Profile:
     def _count(self, bins: Floats) -> Figure:
         return Figure.counted(float(bins.sum()), self.deviation * math.sqrt(bins.size))
 
-    def _of_banks(self, count: float) -> Figure:
-        found = Figure.counted(count, self.deviation)
+    def _of_banks(self, count: float, bound: int, bins: int = 1) -> Figure:
+        """Banks, of which each counts up to `bound`; at most all."""
+        found = Figure.counted(count / bound, self.deviation * math.sqrt(bins) / bound)
         return Figure(*(min(float(self.banks), end) for end in (found.value, found.low, found.high)))

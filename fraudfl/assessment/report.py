@@ -44,13 +44,9 @@ def consortium_readiness(
             for part in PARTS
         },
         "columns": [_column(profile, schema, name, lacking) for name in _columns(profile)],
-        "months": [
-            {"month": f"{month:%Y-%m}", "rows": rows.to_dict(), "training": number in _training(profile)}
-            for number, (month, rows) in enumerate(profile.months().items())
-        ],
+        "months": _months(profile),
         "labels_within_days": {f"{days:.6g}": share.to_dict() for days, share in profile.labels_within().items()},
         "banks_by_frauds": {str(least): banks.to_dict() for least, banks in profile.banks_with_frauds().items()},
-        "banks_by_months": {str(months): banks.to_dict() for months, banks in profile.banks_with_months().items()},
         "schema": schema.model_dump(mode="json"),
         "power": {"words": power} if isinstance(power, str) else power.to_dict(),
         "ahead": [estimate.model_dump(mode="json") for estimate in ahead],
@@ -59,11 +55,7 @@ def consortium_readiness(
 
 def ready_banks(profile: Profile) -> Figure:
     """Banks with frauds enough in their training window to tell what they gain."""
-    # The other bins, taken from all banks: few bins, little noise.
-    few = [banks for least, banks in profile.banks_with_frauds().items() if least < ENOUGH_FRAUDS]
-    total = Figure.counted(sum(banks.value for banks in few), profile.deviation * math.sqrt(len(few)))
-    most = float(profile.banks)
-    return Figure(*(min(most, max(0.0, most - end)) for end in (total.value, total.high, total.low)))
+    return profile.banks_with_frauds()[ENOUGH_FRAUDS]
 
 
 def power_check(profile: Profile, hope: HopeConfig, asked: float | None) -> Power | str:
@@ -94,9 +86,17 @@ def _columns(profile: Profile) -> tuple[str, ...]:
     return (*profile.spec.values.numeric, *profile.spec.values.categorical)
 
 
-def _training(profile: Profile) -> range:
-    first, count = profile.spec.training_months
-    return range(first, first + count)
+def _months(profile: Profile) -> list[dict[str, Any]]:
+    """Transactions per month, and for training months the banks that cover it."""
+    banks = profile.banks_with_months()
+    return [
+        {
+            "month": f"{month:%Y-%m}",
+            "rows": rows.to_dict(),
+            "banks": banks[month].to_dict() if month in banks else None,
+        }
+        for month, rows in profile.months().items()
+    ]
 
 
 def _column(profile: Profile, schema: Schema, name: str, lacking: Mapping[str, Sequence[str]] | None) -> dict[str, Any]:

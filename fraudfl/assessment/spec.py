@@ -1,9 +1,14 @@
 """What a bank counts of its data in an assessment: blocks over public bins, fixed in the plan, that add up over banks.
 
 There are two kinds of blocks. In a *count block* each transaction counts once: in the bin of its value, its label and
-window, its label's delay, its month. A *bank block* says something of the bank as a whole: which of the columns that
-may be missing it has at all, and, as one 1 among zeros, how many frauds its training window holds and how many of the
-training months it covers.
+window, its label's delay, its month. A *bank block* tells how many banks there are of some kind: which of the columns
+that may be missing they have, which of the training months they cover, how many frauds they can learn from.
+
+Without noise, a bank block says of each bank what is so: a 1 or a 0, and a single 1 among the bins of frauds. One
+transaction can change that, and noise which hides a 1 hides how many banks there are. So under differential privacy a
+bank block counts transactions, too, up to a bound: rows with a value in the column, rows of the month, up to
+`enough_rows` each, and frauds in layers between the edges of the bins. One transaction moves such a count by one, a
+bank by the whole bound, and the sum over the bound is close to the number of banks.
 """
 
 from __future__ import annotations
@@ -28,8 +33,10 @@ PARTS: tuple[Part, ...] = ("train", "test", "unused")
 """The training window (validation included), the test window, and all other rows."""
 DELAY_DAYS = (1 / 24, 1.0, 3.0, 7.0, 14.0, 30.0, 60.0, 90.0, 180.0)
 """Inner edges of the bins of label delay, in days."""
-FRAUDS = (0, 1, 10, 100, 1000, 10_000)
+FRAUDS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 """Fewest frauds of each bin in which a bank's training window is counted."""
+ENOUGH_ROWS = 100
+"""Rows that make a bank count in full, where a bank block counts rows."""
 CLASSES, DELAY, MONTHS = "classes", "label delay", "months"
 COLUMNS, BANK_FRAUDS, BANK_MONTHS = "banks: columns", "banks: frauds", "banks: months"
 _BINS_PER_DECADE = 4
@@ -44,6 +51,7 @@ class ProfileSpec(Frozen):
         label_time: Whether label delays are counted.
         months: First days of the calendar months that the split spans, in order; empty where it is not by time.
         training_months: How many of these, and from which on, the training days touch: (first index, count).
+        enough_rows: Bound of what a bank counts in a bank block; with 1 it says what is so.
     """
 
     values: EncoderSpec
@@ -51,6 +59,7 @@ class ProfileSpec(Frozen):
     label_time: bool = False
     months: tuple[date, ...] = Field(default=(), max_length=1200)
     training_months: tuple[int, int] = (0, 0)
+    enough_rows: int = Field(default=1, ge=1, le=1_000_000)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -79,7 +88,7 @@ class ProfileSpec(Frozen):
             sizes[COLUMNS] = len(self.optional)
         sizes[BANK_FRAUDS] = len(FRAUDS)
         if self.training_months[1]:
-            sizes[BANK_MONTHS] = self.training_months[1] + 1
+            sizes[BANK_MONTHS] = self.training_months[1]
         ends = accumulate(sizes.values())
         return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
@@ -96,25 +105,31 @@ class ProfileSpec(Frozen):
     def sensitivity(self, account_rows: int | None) -> float:
         """L2 bound of what one unit changes in one bank's vector.
 
-        A transaction counts once in each count block. Of an account, at most `account_rows` transactions count in each
-        block, and in `classes` so many in each window. Either may change whether the bank has each optional column
-        (one entry by 1), and move each one-hot (√2).
+        A transaction counts once in each count block, in each column that it fills, in one month, and among the frauds.
+        Of an account, at most `account_rows` transactions count in each block, and in `classes` so many in each window.
+        Where a bank says what is so, a column or a month may change by 1 and the single 1 of frauds may move, by √2.
 
         Args:
             account_rows: Bound on one account's transactions, or None where the unit is a transaction.
         """
-        moved = sum(name in self.blocks for name in (BANK_FRAUDS, BANK_MONTHS))
-        counted = len(self.count_blocks) + (0 if account_rows is None else len(PARTS) - 1)
-        return math.sqrt(counted * (account_rows or 1) ** 2 + len(self.optional) + 2 * moved)
+        rows, bound = account_rows or 1, self.enough_rows
+        blocks = len(self.count_blocks) + (0 if account_rows is None else len(PARTS) - 1)
+        columns = len(self.optional) * min(rows, bound) ** 2
+        months = min(rows**2, self.training_months[1] * bound**2)
+        frauds = rows**2 if bound > 1 else 2
+        return math.sqrt(blocks * rows**2 + columns + months + frauds)
 
 
-def profile_spec(contract: Contract, split: SplitConfig, categories: Mapping[str, tuple[str, ...]]) -> ProfileSpec:
+def profile_spec(
+    contract: Contract, split: SplitConfig, categories: Mapping[str, tuple[str, ...]], *, private: bool = False
+) -> ProfileSpec:
     """What is counted under a contract.
 
     Args:
         contract: The columns that banks are to bring.
         split: Its days say which months are looked at.
         categories: Public list of values per categorical column; without one, listed values are not told apart.
+        private: Whether the counts will carry noise.
     """
     categorical = categorical_columns(contract)
     months, training = _months(contract, split)
@@ -128,6 +143,7 @@ def profile_spec(contract: Contract, split: SplitConfig, categories: Mapping[str
         label_time=contract.label_time,
         months=months,
         training_months=training,
+        enough_rows=ENOUGH_ROWS if private else 1,
     )
 
 

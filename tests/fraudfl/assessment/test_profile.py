@@ -10,7 +10,7 @@ from bank_tables import CONTRACT, LISTS, SPLIT, bank_table
 
 from fraudfl.assessment.counting import count_profile
 from fraudfl.assessment.profile import Figure, Profile
-from fraudfl.assessment.spec import profile_spec
+from fraudfl.assessment.spec import FRAUDS, profile_spec
 from fraudfl.errors import WireError
 
 SPEC = profile_spec(CONTRACT, SPLIT, LISTS)
@@ -48,9 +48,9 @@ def test_months_and_delays_and_banks_by_frauds():
     frauds = [
         int(frame[(frame.time < "2025-03-01") & (frame.label_time <= "2025-03-08")].label.sum()) for frame in FRAMES
     ]
-    assert WHOLE.banks_with_frauds()[10].value == sum(10 <= count < 100 for count in frauds)
-    assert sum(figure.value for figure in WHOLE.banks_with_frauds().values()) == 3
-    assert {covered: figure.value for covered, figure in WHOLE.banks_with_months().items()} == {0: 0, 1: 0, 2: 3}
+    for least, figure in WHOLE.banks_with_frauds().items():
+        assert figure.value == figure.low == figure.high == sum(count >= least for count in frauds)
+    assert {month.month: figure.value for month, figure in WHOLE.banks_with_months().items()} == {1: 3, 2: 3}
 
 
 def test_the_spread_of_a_column_encloses_its_quantiles():
@@ -100,6 +100,36 @@ def test_the_median_under_noise_is_bracketed_all_the_same():
     ]
     assert np.mean([low <= truth <= high for low, high in found]) >= 0.95
     assert np.median([high / low for low, high in found]) < 10  # and still says something
+
+
+def test_numbers_of_banks_survive_noise_that_would_drown_a_single_one():
+    spec, draw = profile_spec(CONTRACT, SPLIT, LISTS, private=True), np.random.default_rng(7)
+    # Forty banks, of which thirty have a score; each has forty frauds, most of them in the training window.
+    kinds = [count_profile(table, spec, SPLIT) for table in (TABLES[0], bank_table(400, seed=4, score=[None] * 400))]
+    total = (30 * kinds[0] + 10 * kinds[1]).astype(np.float64)
+    frauds = [int(kind[spec.blocks["banks: frauds"]].sum()) for kind in kinds]
+    assert all(10 < count < 30 for count in frauds)
+    for _ in range(20):
+        found = Profile(spec, total + 30.0 * draw.normal(size=spec.size), 40, 30.0)
+        assert abs(found.banks_with("score").value - 30) < 1.5
+        assert found.banks_with("score").high - found.banks_with("score").low < 1.5
+        assert all(abs(figure.value - 40) < 1.5 for figure in found.banks_with_months().values())
+        at_least = found.banks_with_frauds()
+        assert at_least[10].high > 30
+        assert at_least[100].high < 3
+        assert at_least[10].low < 40  # nobody can tell how far above 10 they are
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_layers_bracket_the_number_of_banks_with_at_least_so_many_frauds(seed):
+    spec, draw = profile_spec(CONTRACT, SPLIT, LISTS, private=True), np.random.default_rng(seed)
+    frauds = np.exp(draw.uniform(0, 9, 30)).astype(int)
+    edges = np.array(FRAUDS)
+    vector = np.zeros(spec.size)
+    for count in frauds:
+        vector[spec.blocks["banks: frauds"]] += np.append(np.clip(count, edges[:-1], edges[1:]) - edges[:-1], 0)
+    for least, figure in Profile(spec, vector, 30).banks_with_frauds().items():
+        assert figure.low - 1e-9 <= (frauds >= least).sum() <= figure.high + 1e-9
 
 
 def test_a_share_of_nothing_says_that_it_could_be_anything():

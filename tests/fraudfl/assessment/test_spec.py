@@ -44,10 +44,13 @@ def test_a_table_without_time_has_no_months():
 
 
 def test_sensitivity_adds_up_blocks_in_l2():
-    spec = profile_spec(CONTRACT, SPLIT, LISTS)
-    # amount, score, currency, channel, classes, delay, months; three columns may come or go; two one-hots move.
-    assert spec.sensitivity(None) == pytest.approx(math.sqrt(7 + 3 + 2 * 2))
-    assert spec.sensitivity(5) == pytest.approx(math.sqrt((7 + 2) * 25 + 3 + 2 * 2))
+    exact = profile_spec(CONTRACT, SPLIT, LISTS)
+    # amount, score, currency, channel, classes, delay, months; three columns and a month may come or go; a 1 moves.
+    assert exact.sensitivity(None) == pytest.approx(math.sqrt(7 + 3 + 1 + 2))
+    private = profile_spec(CONTRACT, SPLIT, LISTS, private=True)
+    assert private.sensitivity(None) == pytest.approx(math.sqrt(7 + 3 + 1 + 1))
+    # An account's five rows in each block, in each window of `classes`, in each column, in a month, as frauds.
+    assert private.sensitivity(5) == pytest.approx(5 * math.sqrt((7 + 2) + 3 + 1 + 1))
 
 
 def test_it_reads_back_from_json_in_the_same_order():
