@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +27,11 @@ from fraudfl.wire import (
 POLL_SECONDS = 0.02
 LOOK_SECONDS = 0.5
 GATHER_SECONDS = 60.0
+GREET_SECONDS = 0.2
+"""Time to gather that each bank adds."""
+AT_ONCE = max(32, 16 * (os.cpu_count() or 1))
+"""Questions under way at once in simulation, where so few banks work at once as there are cores: Flower's runtime looks
+through all of them for each node, and all of them take memory."""
 LATE_SECONDS = 3600.0
 
 
@@ -60,6 +67,7 @@ class FlowerFleet:
         nodes: Mapping[str, int],
         spent: Mapping[str, tuple[int, int]] | None = None,
         presence: Presence | None = None,
+        at_once: int | None = None,
     ) -> None:
         """Ask through `grid`.
 
@@ -67,11 +75,13 @@ class FlowerFleet:
             nodes: Bank id to Flower's node id.
             spent: Bank id to the bytes that finding it has cost.
             presence: Who is connected; without it every node counts as there.
+            at_once: Most questions under way at once; None asks all banks at the same time.
         """
         self._grid = grid
         self._nodes = dict(sorted(nodes.items()))
         self._spent = dict(spent or {})
         self._presence = presence
+        self._at_once = at_once
         self._overdue: dict[str, _Sent] = {}
 
     @classmethod
@@ -81,18 +91,18 @@ class FlowerFleet:
         Raises:
             RoundError: when fewer are there, or answer, in time; or two say they are the same bank.
         """
-        ends = time.monotonic() + GATHER_SECONDS
+        within = GATHER_SECONDS + GREET_SECONDS * count
+        ends = time.monotonic() + within
         while len(nodes := list(grid.get_node_ids())) < count and time.monotonic() < ends:
             time.sleep(POLL_SECONDS)
         if len(nodes) < count:
-            raise RoundError(f"{len(nodes)} banks are there within {GATHER_SECONDS:g} s, expected {count}")
+            raise RoundError(f"{len(nodes)} banks are there within {within:g} s, expected {count}")
         asked: dict[str, tuple[int, int]] = {}
-        for node in nodes:
-            message = Message(hello_to_record(), node, MESSAGE_TYPE, ttl=GATHER_SECONDS)
-            size = serialised_size(message)
-            asked |= dict.fromkeys(grid.push_messages([message]), (node, size))
         banks, spent = {}, {}
-        while asked and time.monotonic() < ends:
+        while (asked or nodes) and time.monotonic() < ends:
+            while nodes and len(asked) < AT_ONCE:
+                message = Message(hello_to_record(), node := nodes.pop(), MESSAGE_TYPE, ttl=within)
+                asked |= dict.fromkeys(grid.push_messages([message]), (node, serialised_size(message)))
             for reply in grid.pull_messages(list(asked)):
                 node, size = asked.pop(reply.metadata.reply_to_message_id)
                 if reply.has_error():
@@ -103,8 +113,8 @@ class FlowerFleet:
                 banks[bank], spent[bank] = node, (size, serialised_size(reply))
             time.sleep(POLL_SECONDS)
         if len(banks) != count:
-            raise RoundError(f"{len(banks)} banks said who they are within {GATHER_SECONDS:g} s, expected {count}")
-        return cls(grid, banks, spent)
+            raise RoundError(f"{len(banks)} banks said who they are within {within:g} s, expected {count}")
+        return cls(grid, banks, spent, at_once=AT_ONCE)
 
     def overhead(self) -> Mapping[str, tuple[int, int]]:
         """Bytes (down, up) per bank that finding out who is there has cost."""
@@ -128,14 +138,14 @@ class FlowerFleet:
     def ask(self, requests: Mapping[str, Request], *, deadline: float) -> Iterator[Answer]:
         """Send each bank its request and yield each answer as it comes."""
         sent: dict[str, _Sent] = {}
-        present = self._present()
-        for bank, request in requests.items():
-            gone = present is not None and self._nodes[bank] not in present
-            if gone or not self._send(bank, request, deadline, sent):
-                yield _away(bank, 0)
+        waiting = deque(requests)
         ends = look = time.monotonic()
         ends += deadline
-        while sent and time.monotonic() < ends:
+        while (waiting or sent) and time.monotonic() < ends:
+            while waiting and len(sent) < (self._at_once or len(requests)):
+                bank = waiting.popleft()
+                if not self._reach(bank, requests[bank], ends - time.monotonic(), sent):
+                    yield _away(bank, 0)
             for reply in self._grid.pull_messages(list(sent)):
                 under_way = sent.pop(reply.metadata.reply_to_message_id)
                 if self._broken(reply):
@@ -150,6 +160,8 @@ class FlowerFleet:
             if sent:
                 self._wait(POLL_SECONDS)
         self._overdue |= sent
+        for bank in waiting:
+            yield Answer(bank=bank, reply=None, reason=f"not asked within {deadline:g} s", code="silent")
         for under_way in sent.values():
             reason = f"no answer within {deadline:g} s"
             yield Answer(bank=under_way.bank, reply=None, reason=reason, code="silent", bytes_down=under_way.size)
@@ -179,6 +191,12 @@ class FlowerFleet:
         """Whether Flower lost the question or the reply, where a bank may have connected anew."""
         unavailable = reply.has_error() and reply.error.code == ErrorCode.MESSAGE_UNAVAILABLE
         return unavailable and self._presence is not None
+
+    def _reach(self, bank: str, request: Request, deadline: float, sent: dict[str, _Sent]) -> bool:
+        """Send to a bank that is there; returns whether it is."""
+        present = self._present()
+        gone = present is not None and self._nodes[bank] not in present
+        return not gone and self._send(bank, request, deadline, sent)
 
     def _send(self, bank: str, request: Request, deadline: float, sent: dict[str, _Sent]) -> bool:
         """Push one question; returns whether Flower took it, which it does not for a node that was deleted."""

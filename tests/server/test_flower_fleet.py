@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from flower_town import BANKS, DATA, DEADLINE, OPEN, BankNode, Town, public_keys, reply_of
-from flwr.app import ConfigRecord, Error, RecordDict
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.serverapp import Grid
 from memory_fleet import asking
 
 from fraudfl.errors import FraudflError, RoundError
@@ -43,6 +44,24 @@ def town(link: Link, monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
 
 def never(_bank: str, _request: Request) -> RecordDict | None:
     return None
+
+
+class Watched:
+    """A grid that remembers how many messages were under way at most."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid, self.open, self.most = grid, set[str](), 0
+
+    def push_messages(self, messages: list[Message]) -> list[str]:
+        names = list(self.grid.push_messages(messages))
+        self.open |= set(names)
+        self.most = max(self.most, len(self.open))
+        return names
+
+    def pull_messages(self, names: list[str]) -> list[Message]:
+        replies = list(self.grid.pull_messages(names))
+        self.open -= {reply.metadata.reply_to_message_id for reply in replies}
+        return replies
 
 
 def nothing() -> None:
@@ -346,14 +365,37 @@ def test_two_nodes_that_say_they_are_one_bank_are_refused(working: Town) -> None
 
 def test_fewer_nodes_than_expected_are_not_enough(working: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flower_fleet, "GATHER_SECONDS", 0.3)
+    monkeypatch.setattr(flower_fleet, "GREET_SECONDS", 0.0)
     with pytest.raises(RoundError, match=r"3 banks are there within 0.3 s, expected 4"):
         FlowerFleet.discover(working.grid, 4)
 
 
 def test_nodes_that_do_not_say_who_they_are_are_not_enough(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flower_fleet, "GATHER_SECONDS", 0.3)
+    monkeypatch.setattr(flower_fleet, "GREET_SECONDS", 0.0)
     with pytest.raises(RoundError, match=r"0 banks said who they are within 0.3 s, expected 3"):
         FlowerFleet.discover(town.grid, 3)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, None])
+def test_no_more_questions_are_under_way_at_once_than_allowed(working: Town, at_once: int | None) -> None:
+    grid = Watched(working.grid)
+    ids = {bank: node.node for bank, node in working.nodes.items()}
+    fleet = FlowerFleet(cast(Grid, grid), ids, at_once=at_once)
+    answers = list(fleet.ask(dict.fromkeys(BANKS, asking(OPEN)), deadline=DEADLINE))
+    assert sorted(answer.bank for answer in answers if answer.reply is not None) == sorted(BANKS)
+    assert grid.most == (at_once or len(BANKS))
+
+
+def test_banks_that_were_not_reached_by_the_deadline_are_silent_and_cost_nothing(town: Town) -> None:
+    ids = {bank: node.node for bank, node in town.nodes.items()}
+    fleet = FlowerFleet(town.grid, ids, at_once=1)
+    for node in town.nodes.values():
+        node.says = never
+    answers = {answer.bank: answer for answer in fleet.ask(dict.fromkeys(BANKS, asking(OPEN)), deadline=0.3)}
+    assert {answer.code for answer in answers.values()} == {"silent"}
+    assert [answers[bank].bytes_down > 0 for bank in BANKS] == [True, False, False]
+    assert answers["bank-02"].reason == "not asked within 0.3 s"
 
 
 def test_without_presence_a_node_that_left_is_away_by_flowers_word(working: Town) -> None:
