@@ -13,10 +13,12 @@ import typer
 from rich.markup import escape
 
 from bank_nodes.cli_decide import approve, plans, reject, revoke
+from bank_nodes.cli_gain import gain
 from bank_nodes.cli_ledger import ledger_app, restore
 from bank_nodes.cli_look import log, status
 from bank_nodes.cli_models import model_app
 from bank_nodes.cli_options import Folder, say
+from bank_nodes.cli_readiness import readiness
 from bank_nodes.cli_report import report_app
 from bank_nodes.home import Home
 from fraudfl.command import EXIT_FAILED, run_command, show_tracebacks
@@ -113,6 +115,8 @@ app.command()(reject)
 app.command()(revoke)
 app.command()(status)
 app.command()(log)
+app.command()(readiness)
+app.command()(gain)
 app.command()(restore)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(report_app, name="report")
