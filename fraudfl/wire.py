@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal, cast
 
 from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, no_object_id_recompute
 
 from fraudfl.errors import WireError
 from fraudfl.protocols import INSTANCE, KINDS, REFUSED, SUMMED, Kind, Refusal, Refused, Reply, Request, Scalar
@@ -123,7 +123,8 @@ def bank_from_record(record: RecordDict) -> str:
 
 def serialised_size(message: Message) -> int:
     """Bytes of a message's objects as Flower serialises them, content and metadata."""
-    return sum(len(item.deflate()) for item in get_all_nested_objects(message).values())
+    with no_object_id_recompute():
+        return sum(len(item.deflate()) for item in get_all_nested_objects(message).values())
 
 
 def _record(fields: dict[str, Any], values: dict[str, Scalar], payloads: dict[str, bytes]) -> RecordDict:
