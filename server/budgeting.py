@@ -152,13 +152,13 @@ def _terms(plan: Plan) -> Forecast:
         rounds=plan.rounds,
         spare_attempts=privacy.spare_attempts,
         parties=plan.parties,
-        colluding=0 if plan.round_mechanism is None else plan.round_mechanism.colluding,
+        colluding=max((found.colluding for kind in _PARTS if (found := _mechanism(plan, kind)) is not None), default=0),
     )
 
 
 def _parts(plan: Plan) -> Iterator[Part]:
     for kind, name in _PARTS.items():
-        mechanism = plan.mechanism(kind)
+        mechanism = _mechanism(plan, kind)
         if mechanism is not None:
             releases = _times_in(plan, kind, plan.rounds, ended=True)
             cost = Spent().add(mechanism, releases).epsilon(plan.delta)
@@ -179,10 +179,15 @@ def _times_in(plan: Plan, kind: Kind, rounds: int, *, ended: bool) -> int:
 def _added(plan: Plan, times: Mapping[Kind, int]) -> Spent:
     spent = Spent()
     for kind, count in times.items():
-        mechanism = plan.mechanism(kind)
+        mechanism = _mechanism(plan, kind)
         if mechanism is not None and count > 0:
             spent = spent.add(mechanism, count)
     return spent
+
+
+def _mechanism(plan: Plan, kind: str) -> Mechanism | None:
+    """What a release of a kind costs, where the plan has any."""
+    return plan.mechanism(kind) if kind in plan.releases else None
 
 
 def _point(plan: Plan, share: float, rounds: int) -> Point:
