@@ -161,10 +161,10 @@ class Policy(Section):
 
     Attributes:
         uncovered: What may be released although no ε pays for it, by the name that plans give it; `*` is anything.
-        signers: Who may approve a plan; empty means anybody at the bank.
         alert_budget: Share of transactions that the bank's analysts can look at, for the bank's own figures; None is
             the plan's.
         cost_per_alert: What it costs to look at one, in the bank's currency, for the same figures.
+        signers: Who may approve a plan; empty means anybody at the bank.
     """
 
     approve: ApprovalRules = ApprovalRules()
@@ -172,9 +172,9 @@ class Policy(Section):
     caps: Caps = Caps()
     hours: Hours = Hours()
     resources: Resources = Resources()
-    signers: tuple[str, ...] = ()
     alert_budget: Annotated[float, Field(gt=0, lt=1)] | None = None
     cost_per_alert: Annotated[float, Field(ge=0)] = 0.0
+    signers: tuple[str, ...] = ()
 
 
 def read_policy(folder: Path) -> Policy:

@@ -24,8 +24,10 @@ from fraudfl.features.encoder import fit_encoder
 from fraudfl.folder import BankFolder
 from fraudfl.models.bundle import Bundle
 from fraudfl.models.mlp import build_model, get_vector
+from fraudfl.models.personal import PersonalFacts, PersonalModel
 from fraudfl.planning import make_plan
 from fraudfl.privacy.ledger import Ledger
+from fraudfl.transfer.model import vector_digest
 from fraudfl.trust.bundle_signature import SIGNATURE_FILE, sign_bundle
 from fraudfl.trust.keys import PrivateKey, fingerprint, load_key, new_key
 from server.certificates import Hosts
@@ -183,6 +185,32 @@ def test_scores_at_the_bank_are_those_of_the_bundle(town: Town, node: Callable[.
     assert (said.code, said.out.startswith("1,000 transactions scored, ")) == (0, True)
     expected = Bundle.load(town.second).score(BankFolder(folder).features(CONFIG.features))
     assert pq.read_table(tmp_path / "scores.parquet")["logit"].to_numpy().tolist() == expected.tolist()
+
+
+def test_the_banks_own_layer_scores_on_the_model_that_it_was_made_on_and_on_no_other(
+    town: Town, node: Callable[..., Said], tmp_path: Path
+) -> None:
+    folder, bundle = town.home.path, Bundle.load(town.second)
+    facts = {"base": vector_digest(bundle.weights), "encoder": bundle.encoder.digest, "choice": "fine-tuned"}
+    own = PersonalModel(
+        PersonalFacts(**facts, thresholds={"budget": 1e9}, phase="pilot", instance="abc"),
+        np.arange(9, dtype=np.float32),
+    )
+    own.save(folder)
+    for number, source in (("2", town.second), ("1", town.first)):
+        node("take", folder, source)
+        node("use", folder, number, "--by", "Ada")
+        said = node("score", folder, "--out", tmp_path / f"{number}.parquet", "--personalised")
+        assert said.code == (0 if number == "2" else 1)
+    assert "no model of the bank's own on top of this bundle" in said.err.replace("\n", " ")
+    scored = pq.read_table(tmp_path / "2.parquet")
+    expected = own.on(bundle).score(BankFolder(folder).features(CONFIG.features))
+    assert (
+        scored["logit"].to_numpy().tolist()
+        == expected.tolist()
+        != bundle.score(BankFolder(folder).features(CONFIG.features)).tolist()
+    )
+    assert not any(scored["alert"].to_pylist())
 
 
 @pytest.mark.parametrize(

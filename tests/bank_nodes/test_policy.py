@@ -343,6 +343,8 @@ def test_the_example_in_the_reference_is_a_policy_and_names_every_key(tmp_path: 
         ("caps:\n  epsilon: {month: .inf}\n", "line 2: caps.epsilon.month: found inf"),
         ("caps:\n  epsilon: {month: 4, delta: 0}\n", "line 2: caps.epsilon.delta: found 0; Input should be greater"),
         ("approve:\n  coordinator: honest\n", "line 2: approve.coordinator: found 'honest'; Input should be"),
+        ("alert_budget: 5\n", "line 1: alert_budget: found 5; Input should be less"),
+        ("cost_per_alert: -2\n", "line 1: cost_per_alert: found -2; Input should be greater"),
         ("uncovered: encoder sketches\n", "line 1: uncovered: found 'encoder sketches'; Input should be a valid tuple"),
     ],
 )
