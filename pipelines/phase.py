@@ -11,7 +11,7 @@ import numpy as np
 
 from fraudfl.features.encoder import Encoder
 from fraudfl.models.bundle import Bundle
-from fraudfl.transfer.savings import RawSizes, TransferSummary, summarise
+from fraudfl.transfer.savings import RawSizes, TransferSummary, over_banks, summarise
 from pipelines.comparison import compare
 from pipelines.early_stop import early_stop_outcome, rounds_of_model
 from pipelines.encoding import fit_shared_encoder, join, take_start
@@ -81,6 +81,7 @@ def outcome_so_far(phase: Phase) -> dict[str, Any]:
             "not_covered": list(plan.not_covered),
         },
         "transfer": _transfer(state, present),
+        **({"savings_over_banks": asdict(over_banks(state.meter, present))} if present else {}),
         "seconds": state.seconds,
         **early_stop_outcome(phase),
     }

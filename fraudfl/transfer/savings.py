@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -33,6 +34,23 @@ class TransferSummary:
     savings_vs_csv: float
     savings_vs_parquet: float
     worst_bank_savings_vs_csv: float
+
+
+@dataclass(frozen=True)
+class SavingsOverBanks:
+    """How the saving against CSV differs from bank to bank: nobody's own figure, but for the two ends.
+
+    Attributes:
+        banks: How many it is over.
+        low, median, high: The 2.5 %, 50 % and 97.5 % quantiles over banks.
+        worst: The smallest.
+    """
+
+    banks: int
+    low: float
+    median: float
+    high: float
+    worst: float
 
 
 def raw_sizes(table: pa.Table) -> RawSizes:
@@ -68,7 +86,7 @@ def summarise(meter: ByteMeter, raw: Mapping[str, tuple[int, int]]) -> TransferS
         DataError: if `raw` is empty.
     """
     raw_csv, raw_parquet = (sum(sizes[form] for sizes in raw.values()) for form in (0, 1))
-    traffic, by_bank = meter.total(), meter.by_bank()
+    traffic = meter.total()
     return TransferSummary(
         bytes_up=traffic.up,
         bytes_down=traffic.down,
@@ -76,10 +94,20 @@ def summarise(meter: ByteMeter, raw: Mapping[str, tuple[int, int]]) -> TransferS
         raw_parquet_bytes=raw_parquet,
         savings_vs_csv=saving(traffic.total, raw_csv),
         savings_vs_parquet=saving(traffic.total, raw_parquet),
-        worst_bank_savings_vs_csv=min(
-            saving(by_bank.get(bank, Traffic()).total, csv) for bank, (csv, _) in raw.items()
-        ),
+        worst_bank_savings_vs_csv=min(_bank_savings(meter, raw)),
     )
+
+
+def over_banks(meter: ByteMeter, raw: Mapping[str, tuple[int, int]]) -> SavingsOverBanks:
+    """State how the saving differs between the banks that took part; arguments and errors as `summarise`."""
+    savings = _bank_savings(meter, raw)
+    low, median, high = (float(end) for end in np.quantile(savings, (0.025, 0.5, 0.975)))
+    return SavingsOverBanks(len(savings), low, median, high, min(savings))
+
+
+def _bank_savings(meter: ByteMeter, raw: Mapping[str, tuple[int, int]]) -> list[float]:
+    by_bank = meter.by_bank()
+    return [saving(by_bank.get(bank, Traffic()).total, csv) for bank, (csv, _) in raw.items()]
 
 
 def _csv_bytes(table: pa.Table) -> int:

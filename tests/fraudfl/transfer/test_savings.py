@@ -11,7 +11,7 @@ import pytest
 
 from fraudfl.errors import DataError
 from fraudfl.transfer.meter import ByteMeter
-from fraudfl.transfer.savings import RawSizes, raw_sizes, saving, summarise
+from fraudfl.transfer.savings import RawSizes, over_banks, raw_sizes, saving, summarise
 
 
 def window(rows):
@@ -55,6 +55,19 @@ def test_savings_count_both_ways_and_name_the_worst_bank():
     assert summary.savings_vs_csv == pytest.approx(0.975)
     assert summary.savings_vs_parquet == pytest.approx(0.95)
     assert summary.worst_bank_savings_vs_csv == pytest.approx(0.95)
+
+
+def test_savings_over_banks_are_quantiles_of_each_banks_own_and_count_silent_banks():
+    meter = ByteMeter()
+    for number in range(40):
+        meter.add(f"bank-{number}", "up", "train", 10 * number)
+    raw = {f"bank-{number}": RawSizes(1000, 500) for number in range(41)}
+    own = [1 - 10 * number / 1000 for number in range(40)] + [1.0]
+    found = over_banks(meter, raw)
+    assert (found.banks, found.worst) == (41, pytest.approx(min(own)))
+    assert found.low == pytest.approx(np.percentile(own, 2.5))
+    assert found.median == pytest.approx(np.percentile(own, 50))
+    assert found.high == pytest.approx(np.percentile(own, 97.5))
 
 
 def test_sending_more_than_the_data_is_a_negative_saving():
