@@ -73,7 +73,7 @@ class CommonPhase(Frozen):
         patience_seconds: Longest wait, within one attempt, for banks that are away, closed by their schedule, or have
             not approved the plan yet; nobody is waited for once the quorum is there.
         secure_aggregation: How banks add up what they release; without it the coordinator sees each bank's.
-        cohort: Banks asked in one round under secure aggregation, drawn from those available; None asks all.
+        cohort: Banks asked in one round of training, in turns; None asks all. What is counted once is counted at all.
         score_bins: Bins of a score histogram.
         alert_budget: Share of transactions that analysts can look at.
         gates: Conditions on the phase's figures; the consortium goes on only when they are met.
@@ -105,8 +105,6 @@ class CommonPhase(Frozen):
     @model_validator(mode="after")
     def _cohorts_can_be_summed(self) -> Self:
         secure = self.secure_aggregation
-        if secure is None and self.cohort is not None:
-            raise ValueError("`cohort` needs a `secure_aggregation` section; without one every bank is asked")
         if secure is not None and self.cohort is not None and self.cohort < secure.min_cohort:
             raise ValueError(f"cohort {self.cohort} is smaller than min_cohort {secure.min_cohort}")
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from fraudfl.protocols import Answer, Kind, Refused, Reply, Request, Scalar
 from fraudfl.transfer.pack import unpack_counts, unpack_signed
 from fraudfl.trust.receipts import shorten
 from fraudfl.unlearning import last_clean_round, reach_of
+from pipelines.turns import cohort_size, fewest, whose_turn, why_left_out
 from pipelines.world import Phase
 
 # What a bank that sends nothing now may yet send, with nobody's help but time's or its own people's.
@@ -55,23 +55,37 @@ def ask(
     Raises:
         QuorumError: when no attempt reached the quorum.
     """
-    banks = phase.world.fleet.banks()
-    needed = max(1, math.ceil(phase.terms.quorum * len(banks) - 1e-9))
-    heard: set[str] = set()
+    needed, since = fewest(phase, kind), len(phase.state.excluded)
+    banks, heard, in_turns = phase.world.fleet.banks(), set[str](), cohort_size(phase, kind) is not None
     for attempt in range(phase.world.checkpoints.attempt(kind, round_number), phase.plan.attempts + 1):
         phase.world.checkpoints.note_attempt(kind, round_number, attempt)
         restart()
+        since = len(phase.state.excluded)
+        if in_turns:
+            banks = _take_turns(phase, kind, round_number, attempt)
         asked = Asked(kind, round_number, attempt, cohort_digest(banks))
         heard = one_attempt(phase, addresses(phase, asked, banks, enclose), take, needed)
+        for bank in set(banks) - heard if in_turns else ():
+            phase.state.circle.rest(bank, round_number)
         if len(heard) >= needed:
             phase.state.took_part |= heard
+            if in_turns:
+                phase.state.circle.took_part(heard)
             return heard
         phase.world.progress.event("short", round=round_number, attempt=attempt, heard=len(heard), needed=needed)
-    reasons = "; ".join(f"{item['bank']}: {item['reason']}" for item in phase.state.excluded[-len(banks) :])
     raise QuorumError(
         f"{kind} in round {round_number}: {len(heard)} of {len(banks)} banks answered, the quorum is {needed}, "
-        f"and {phase.plan.attempts} attempts were made. {reasons}"
+        f"and {phase.plan.attempts} attempts were made. {why_left_out(phase, since)}"
     )
+
+
+def _take_turns(phase: Phase, kind: Kind, number: int, attempt: int) -> tuple[str, ...]:
+    """The cohort of one attempt, where each round asks some of the banks only."""
+    phase.state.circle.members = set(phase.world.fleet.banks())
+    if attempt > 1:
+        # With who sits out: a resumed phase that drew another cohort would have the attempt charged once more.
+        phase.save()
+    return whose_turn(phase, kind, number, attempt)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ from fraudfl.summed import Part, asked_digest, attempt_of, parts_of, spell_membe
 from fraudfl.trust.keys import parse_signed
 from pipelines.asking import Asked, Enclosed, addresses, one_attempt, payload
 from pipelines.peers import admit_newcomers, roster_of
+from pipelines.turns import fewest, whose_turn, why_left_out
 from pipelines.world import Phase
 
 
@@ -49,14 +49,16 @@ def add_up(phase: Phase, kind: Kind, number: int, enclose: Callable[[str], Enclo
     Raises:
         QuorumError: when no attempt could be opened.
     """
-    reason = "no bank was asked"
+    reason, since = "no bank was asked", len(phase.state.excluded)
     first = phase.world.checkpoints.attempt(kind, number)
     for attempt in range(first, phase.plan.attempts + 1):
         phase.world.checkpoints.note_attempt(kind, number, attempt)
         if attempt > first and phase.state.encoder:
             # With who sits out: a resumed phase that drew another cohort would have the attempt charged once more.
             phase.save()
-        cohort = _cohort(phase, kind, number, attempt)
+        since = len(phase.state.excluded)
+        admit_newcomers(phase)
+        cohort = whose_turn(phase, kind, number, attempt)
         try:
             summed = _Attempt(phase, kind, (number, attempt), cohort, width, enclose).run()
         except SecureAggregationError as error:
@@ -65,40 +67,13 @@ def add_up(phase: Phase, kind: Kind, number: int, enclose: Callable[[str], Enclo
             phase.world.progress.event("dropped", kind=kind, round=number, attempt=attempt, reason=reason)
             continue
         _sit_out(phase, number, set(cohort) - summed.banks)
-        phase.state.circle.took_part(summed.banks)
+        phase.state.circle.took_part(summed.banks, turn=kind == "train")
         phase.state.took_part |= summed.banks
         return summed
     raise QuorumError(
-        f"{kind} in round {number}: no sum was opened in {phase.plan.attempts} attempts; the last: {reason}"
+        f"{kind} in round {number}: no sum was opened in {phase.plan.attempts} attempts; the last: {reason}. "
+        f"{why_left_out(phase, since)}"
     )
-
-
-def fewest(phase: Phase, kind: Kind) -> int:
-    """Fewest banks that a sum needs: the plan's minimum cohort, and the quorum of those that are asked."""
-    asked = len(phase.world.fleet.banks())
-    size = _cohort_size(phase, kind)
-    return max(phase.plan.min_cohort, math.ceil(phase.terms.quorum * min(asked, size or asked) - 1e-9))
-
-
-def _cohort_size(phase: Phase, kind: Kind) -> int | None:
-    """Rounds of training take turns; what is counted once in a phase is counted at every bank."""
-    return phase.terms.cohort if kind == "train" else None
-
-
-def _cohort(phase: Phase, kind: Kind, number: int, attempt: int) -> tuple[str, ...]:
-    """The banks to ask now; where too few are ready, those who sit out are called back."""
-    admit_newcomers(phase)
-    circle, least = phase.state.circle, fewest(phase, kind)
-    ready = circle.ready(number, phase.world.fleet.present())
-    if len(ready) < least:
-        circle.rests.clear()
-        ready = circle.ready(number, phase.world.fleet.present())
-    if len(ready) < least:
-        # Those that are away are waited for as long as the terms say.
-        ready = circle.ready(number, phase.world.fleet.banks())
-    if len(ready) < least:
-        raise QuorumError(f"round {number}: {len(ready)} banks can be asked, and a sum needs {least}")
-    return circle.draw(ready, _cohort_size(phase, kind), phase.plan.seed, number, attempt)
 
 
 def _sit_out(phase: Phase, number: int, banks: Collection[str]) -> None:

@@ -53,7 +53,7 @@ class Terms:
         deadline: Seconds to wait for the replies to one question.
         patience: Seconds to wait for banks that cannot answer yet, while the quorum is not there.
         fold_late: Whether an update that comes a round too late takes the place of one that does not come.
-        cohort: Banks asked in one round under secure aggregation; None asks all that are there.
+        cohort: Banks asked in one round of training, in turns; None asks all that are there.
     """
 
     instance: str
@@ -80,7 +80,7 @@ class State:
         refusals: Bank to why it was left out last; not in the checkpoint.
         released: Banks from which something came that depends on data.
         next_look: When, on the monotonic clock, newcomers are looked for again; not in the checkpoint.
-        circle: Under secure aggregation: who can be added up.
+        circle: Who can be asked together, and whose turn it is.
         late: Updates that came after their round.
         notes: What a phase of some kind has to remember beside all this, as JSON.
     """

@@ -116,12 +116,6 @@ REFUSALS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "strategy 'dpsgd' does not go with privacy mode 'local'",
     ),
     (
-        "cohort in the open",
-        LOCAL,
-        {"cohort": 5},
-        "`cohort` needs a `secure_aggregation` section; without one every bank is asked",
-    ),
-    (
         "single updates",
         SECURE,
         {"strategy": {"name": "krum"}},

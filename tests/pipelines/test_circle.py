@@ -39,7 +39,7 @@ def test_over_many_rounds_banks_are_asked_equally_often(size: int, seed: int, ro
         assert len(cohort) == len(set(cohort)) == size
         assert list(cohort) == sorted(cohort)
         circle.took_part(cohort)
-    times = [circle.asked[bank] for bank in circle.asked] + [0] * (12 - len(circle.asked))
+    times = [circle.turns[bank] for bank in circle.turns] + [0] * (12 - len(circle.turns))
     assert max(times) - min(times) <= 1
 
 
@@ -68,7 +68,7 @@ def test_a_circle_survives_a_checkpoint() -> None:
         peers=b'{"keys":[]}',
         digest="ab" * 32,
         members={"bank-01"},
-        asked={"bank-01": 3},
+        turns={"bank-01": 3},
         rests={"bank-02": (7, 2)},
         gone={"bank-03"},
     )

@@ -276,6 +276,6 @@ def test_a_cohort_is_drawn_for_each_round_from_those_asked_least(consortium: Mak
         for number in (1, 2, 3)
     ]
     assert {len(cohort) for cohort in cohorts} == {4}
-    # The sketch took four, the first round the other two and two more, …: 16 places for six banks.
-    assert sorted(phase.state.circle.asked.values()) == [2, 2, 3, 3, 3, 3]
+    # The sketch is everybody's and no turn; three rounds have twelve places for six banks.
+    assert phase.state.circle.turns == dict.fromkeys(BANKS, 2)
     assert [figures["banks"] for figures in phase.state.history] == [4, 4, 4]

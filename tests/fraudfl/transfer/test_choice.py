@@ -163,19 +163,41 @@ def test_the_plan_counts_with_as_many_inputs_as_an_encoder_can_have() -> None:
         assert plan_of(asked).codec == choose_codec(CodecConfig(**asked), exact, "")
 
 
-def test_under_secure_aggregation_only_the_way_down_is_chosen_and_the_error_names_the_levers() -> None:
-    plan = plan_of({}, **SECURE, cohort=4)
-    (part,) = parts_of(plan, "train", plan.encoder.most_inputs, 4)
+def fixed_bytes(plan: Plan, parties: int) -> tuple[int, Travelling]:
+    """Bytes of one masked update, and what else travels."""
+    (part,) = parts_of(plan, "train", plan.encoder.most_inputs, parties)
     masked = len(pack(np.zeros(part.size, dtype=np.uint64), part.encoding.bits))
-    layers = len(layout(build_model(plan.model, plan.encoder.most_inputs)))
-    down = {codec: most_bytes(codec, part.size, layers) for codec in ("float16", "int8")}
-    fixed = UP_ENVELOPE + DOWN_ENVELOPE + MEMBERS + masked
-    asked = {"down": "auto", "max_bytes_per_round": fixed + down["float16"]}
-    assert plan_of(asked, **SECURE, cohort=4).codec == Codec(up="float32", down="float16")
-    asked = {"down": "auto", "max_bytes_per_round": fixed + down["int8"] - 1}
+    return masked, Travelling(part.size, len(layout(build_model(plan.model, plan.encoder.most_inputs))), masked)
+
+
+def test_under_secure_aggregation_only_the_way_down_is_chosen_and_the_error_names_the_levers() -> None:
+    masked, travelling = fixed_bytes(plan_of({}, **SECURE), 5000)
+    beside = UP_ENVELOPE + DOWN_ENVELOPE + MEMBERS + masked
+    down = {codec: most_bytes(codec, travelling.size, travelling.tensors) for codec in ("float16", "int8")}
+    asked = {"down": "auto", "max_bytes_per_round": beside + down["float16"]}
+    assert plan_of(asked, **SECURE).codec == Codec(up="float32", down="float16")
+    asked = {"down": "auto", "max_bytes_per_round": beside + down["int8"] - 1}
     with pytest.raises(
-        PlanError, match=rf"{masked:,} of them are the masked update.*fewer rounds \(`cohort`, `rounds`\)"
+        PlanError, match=rf"{masked:,} of them are the masked update.*asking it in fewer \(`cohort`, `r"
     ):
-        plan_of(asked, **SECURE, cohort=4)
+        plan_of(asked, **SECURE)
     with pytest.raises(ValueError, match=r"codec.up is 'auto', but masked vectors have an encoding of their own"):
         config({**AUTO, "max_bytes_per_round": 10**6}, **SECURE)
+
+
+def test_where_banks_take_turns_the_model_comes_whole_and_that_is_counted() -> None:
+    plan = plan_of({}, cohort=3)
+    most = plan.encoder.most_inputs
+    travelling = Travelling(plan.model.size(most), len(layout(build_model(plan.model, most))), whole=True)
+    whole = most_bytes("float32", travelling.size, travelling.tensors)
+    int8 = most_bytes("int8", travelling.size, travelling.tensors)
+    asked = {**AUTO, "max_bytes_per_round": BESIDE + whole + int8}
+    assert plan_of(asked, cohort=3).codec == Codec(up="int8", down="float32")
+    with pytest.raises(PlanError, match="As banks take turns"):
+        plan_of({**AUTO, "max_bytes_per_round": BESIDE + whole}, cohort=3)
+    masked, travelling = fixed_bytes(plan_of({}, **SECURE), 4)
+    enough = UP_ENVELOPE + DOWN_ENVELOPE + MEMBERS + masked + most_bytes("float32", travelling.size, travelling.tensors)
+    asked = {"down": "auto", "max_bytes_per_round": enough}
+    assert plan_of(asked, **SECURE, cohort=4).codec == Codec()
+    with pytest.raises(PlanError, match=f"Allow {enough:,}"):
+        plan_of({**asked, "max_bytes_per_round": enough - 1}, **SECURE, cohort=4)
