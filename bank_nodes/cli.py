@@ -17,6 +17,7 @@ from bank_nodes.cli_gain import gain
 from bank_nodes.cli_ledger import ledger_app, restore
 from bank_nodes.cli_look import log, status
 from bank_nodes.cli_models import model_app
+from bank_nodes.cli_monitoring import monitoring
 from bank_nodes.cli_options import Folder, say
 from bank_nodes.cli_readiness import readiness
 from bank_nodes.cli_report import report_app
@@ -118,6 +119,7 @@ app.command()(log)
 app.command()(readiness)
 app.command()(gain)
 app.command()(restore)
+app.command()(monitoring)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(report_app, name="report")
 app.add_typer(model_app, name="model")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date, timedelta
 from functools import cache
 from typing import Any
@@ -86,6 +87,8 @@ class Monitoring:
             self._notes = Notes.from_facts(self._phase.state.notes)
             for facts in self._notes.observed.values():
                 self._history.put(Observed.from_facts(facts, self._spec.size, self._bins))
+            for facts in self._notes.promoted.values():
+                self._set_standard(Contested(**(facts | {"counts": tuple(facts["counts"])})))
             self._follow()
             self._settle(self._notes.day)
         else:
@@ -155,9 +158,11 @@ class Monitoring:
         waiting = self._notes.waiting
         assert waiting is not None  # it is due
         assert self._settings.retrain is not None  # nothing else makes one wait
-        judged = [one for one in self._history.observed if one.outcome is not None]
+        judged = [one for one in self._history.observed if one.outcome is not None and one.window > waiting.window]
         if not judged:
-            self._notes.waiting = waiting.later(self._spec.window_days)
+            # The next is compared on a newer window, or not at all.
+            more = len(self._notes.judged) < self._spec.windows
+            self._notes.waiting = waiting.later(self._spec.window_days) if more else None
             return
         newest, number = judged[-1], self._notes.challengers + 1
         first, last = self._spec.days_of(newest.window)
@@ -173,18 +178,26 @@ class Monitoring:
             )
         )
         self._notes.challengers = number
-        self._decided(due, waiting, contested)
+        self._decided(due, waiting.again(due.day, self._settings.retrain.again_after_days, newest.window), contested)
 
-    def _decided(self, due: Due, waiting: Waiting, contested: Contested) -> None:
-        retrain = self._settings.retrain
-        assert retrain is not None
-        facts = {"action": "retrain", "day": due.day.isoformat(), "alert": waiting.alert, **vars(contested)}
+    def _decided(self, due: Due, again: Waiting, contested: Contested) -> None:
+        """Go on with who won; where that is the champion, perhaps with another try."""
+        assert self._settings.retrain is not None
+        facts: dict[str, Any] = {"action": "retrain", "day": due.day.isoformat(), "alert": again.alert}
+        facts |= {name: getattr(contested, name) for name in ("phase", "version", "promoted", "reason")}
         self._notes.actions.append(facts)
         self._phase.world.progress.event("challenged", **facts)
-        again = None if waiting.tried + 1 >= retrain.tries else waiting.again(due.day, retrain.again_after_days)
-        self._notes.waiting = None if contested.promoted else again
-        if contested.promoted:
+        tries_left = again.tried < self._settings.retrain.tries
+        self._notes.waiting = again if tries_left and not contested.promoted else None
+        if contested.promoted and contested.version is not None:
+            self._notes.promoted[contested.version] = asdict(contested)
+            self._set_standard(contested)
             self._use(self._life.serving("champion"))
+
+    def _set_standard(self, contested: Contested) -> None:
+        scored = contested.scored(self._bins)
+        if contested.version is not None and scored is not None:
+            self._history.standards[contested.version] = scored
 
     def _settle(self, day: date) -> None:
         """Raise alerts that are new, and do what they ask for."""

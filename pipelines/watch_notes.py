@@ -15,19 +15,21 @@ class Waiting:
         alert: The rule that asked for it.
         due: The day on which it is trained.
         tried: Challengers for the same alert that did not win.
+        window: The window that the last of them was compared on; 0 before the first.
     """
 
     alert: str
     due: date
     tried: int = 0
+    window: int = 0
 
     def later(self, days: int) -> Waiting:
         """The same try, so much later."""
         return replace(self, due=self.due + timedelta(days=days))
 
-    def again(self, day: date, days: int) -> Waiting:
-        """The next try, so many days after the last."""
-        return replace(self, due=day + timedelta(days=days), tried=self.tried + 1)
+    def again(self, day: date, days: int, window: int) -> Waiting:
+        """The next try, so many days after the last, which was compared on a window."""
+        return replace(self, due=day + timedelta(days=days), tried=self.tried + 1, window=window)
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Notes:
         actions: What was done about them.
         waiting: A challenger to come.
         challengers: How many were trained.
+        promoted: What became champion, with its scores by label in the contest: version to `Contested`, as JSON.
     """
 
     version: int = 0
@@ -56,6 +59,7 @@ class Notes:
     actions: list[dict[str, Any]] = field(default_factory=list)
     waiting: Waiting | None = None
     challengers: int = 0
+    promoted: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def raised(self) -> set[tuple[str, str]]:
@@ -71,6 +75,7 @@ class Notes:
             "observed": {str(window): facts for window, facts in self.observed.items()},
             "watched": sorted(self.watched),
             "judged": sorted(self.judged),
+            "promoted": {str(version): facts for version, facts in self.promoted.items()},
             "waiting": waiting,
         }
 
@@ -83,6 +88,7 @@ class Notes:
             "observed": {int(window): one for window, one in facts["observed"].items()},
             "watched": set(facts["watched"]),
             "judged": set(facts["judged"]),
+            "promoted": {int(version): one for version, one in facts["promoted"].items()},
             "waiting": waiting and Waiting(**(waiting | {"due": date.fromisoformat(waiting["due"])})),
         }
         return cls(**(facts | own))

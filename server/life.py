@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 
 from fraudfl.config import BankSelection, MonitoringConfig, PhaseConfig, SplitConfig
 from fraudfl.config_monitoring import RetrainConfig, challenger_name
@@ -89,9 +90,9 @@ class ConsortiumLife:
         folder = self._workspace.phase(settings.name)
         decided = read_json(folder.path / _CONTEST)
         if decided is None:
-            decided = vars(self._contest(settings, retrain, challenge))
+            decided = asdict(self._contest(settings, retrain, challenge))
             write_json(folder.path / _CONTEST, decided)
-        return Contested(**decided)
+        return Contested(**(decided | {"counts": tuple(decided["counts"])}))
 
     def rollback(self, reason: str) -> Serving:
         """Make the model champion again that was so before."""
@@ -123,22 +124,36 @@ class ConsortiumLife:
             version = self._trained(settings)
         except _FAILS as error:
             return Contested(phase=settings.name, version=None, promoted=False, reason=f"no challenger: {error}")
-        champion = Champion(self._workspace)
-        bar = Bar(figure=retrain.bar.figure, at_least=retrain.bar.at_least)
-        word = Word(
-            by=f"rule of phase {self._settings.name}", reason=f"challenger {challenge.number}: retrained by rule"
+        promoted, reason = self._met(version, retrain, challenge)
+        found = read_evaluation(self._workspace.phase(settings.name).path)
+        counts = () if found is None else tuple(found[1].to_vector().tolist())
+        noise = 0.0 if found is None else self._noise(settings.name, len(found[0]))
+        return Contested(
+            phase=settings.name, version=version, promoted=promoted, reason=reason, counts=counts, noise=noise
         )
-        if champion.version("champion").number == version:
-            # The run was killed between the decision and this phase's word of it.
-            return Contested(phase=settings.name, version=version, promoted=True, reason="promoted by rule")
+
+    def _met(self, version: int, retrain: RetrainConfig, challenge: Challenge) -> tuple[bool, str]:
+        """Whether the challenger is champion now, and why."""
+        bar = Bar(figure=retrain.bar.figure, at_least=retrain.bar.at_least)
+        word = Word(by=f"rule of phase {self._settings.name}", reason=f"challenger {challenge.number} of the phase")
+        champion = Champion(self._workspace)
         try:
+            if champion.version("champion").number == version:
+                # The run was killed after the decision, and before it had written down that it was taken.
+                return True, champion.log.read()[-1].reason
             self._keep_sums(champion, challenge, champion.version(version))
             verdict = champion.promote(version, word, bar)
         except (BundleError, DataError, TrustError) as error:
-            return Contested(phase=settings.name, version=version, promoted=False, reason=str(error))
-        return Contested(
-            phase=settings.name, version=version, promoted=verdict.decision is not None, reason=verdict.reason
-        )
+            return False, str(error)
+        return verdict.decision is not None, verdict.reason
+
+    def _noise(self, phase: str, banks: int) -> float:
+        """Variance of the noise in each count of a phase's evaluation."""
+        mechanism = self._plan(phase).mechanism("evaluate")
+        return 0.0 if mechanism is None else mechanism.share_deviation**2 * banks
+
+    def _plan(self, phase: str) -> Plan:
+        return Plan.from_json((self._workspace.phase(phase).path / "plan.json").read_bytes())
 
     def _trained(self, settings: PhaseConfig) -> int:
         """The version that the challenger phase registered, after running it or going on with it."""
@@ -172,11 +187,9 @@ class ConsortiumLife:
                 noise=math.sqrt(scored.noise_variance),
             )
             keep_sums(champion.models, now, sums)
-        folder = self._workspace.phase(challenger.phase)
-        found = read_evaluation(folder.path)
+        found = read_evaluation(self._workspace.phase(challenger.phase).path)
         if found is not None:
-            banks, test = found
-            plan = Plan.from_json((folder.path / "plan.json").read_bytes())
+            plan, (banks, test) = self._plan(challenger.phase), found
             keep_sums(champion.models, challenger, WindowSums.of(plan, banks, test, challenge.inflation))
 
     def _like(self, retrain: RetrainConfig) -> PhaseConfig:

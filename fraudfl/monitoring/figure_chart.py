@@ -33,6 +33,11 @@ class Usual:
     inflation: float
     windows: int
 
+    def like(self, other: Usual) -> Usual:
+        """The same mean, as uncertain as if its windows differed as the other's do."""
+        variance = self.variance_of_mean / self.inflation * other.inflation
+        return Usual(self.mean, variance, other.inflation, other.windows)
+
     def multiplier(self, level: float) -> float:
         """Half the width of an interval in standard deviations; Student's, where the inflation was estimated."""
         if self.windows < 3:

@@ -1,9 +1,10 @@
 """A monitored history: windows in order of time, the references they are compared with, and what rules make of them.
 
 The first windows are the standing reference. A model that comes later has a reference of its own once it was in use in
-as many quiet windows. Until then its windows are held against the reference of the model before: their features, and
-the figures that do not depend on what a model's scores mean (AUPRC, AUROC, recall at budget, missed frauds). The
-score's own drift and its calibration can be judged against scores of the same model only.
+as many quiet windows. Until then features are held against the reference of the model before, and its figures against
+the standard that it set for itself in the contest it won, with as much variation between windows as the model before
+had. A model without such a standard, because somebody promoted it by hand, is held against the figures of the model
+before that do not depend on what a model's scores mean (AUPRC, AUROC, recall at budget, missed frauds).
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from fraudfl.metrics.histogram import ScoreBins
 from fraudfl.monitoring.alert_rate import alert_rate
 from fraudfl.monitoring.baseline import Baseline
 from fraudfl.monitoring.observed import Observed
-from fraudfl.monitoring.performance import Performance, QuietScores
+from fraudfl.monitoring.performance import Performance, Promised, QuietScores
 from fraudfl.monitoring.report import WindowReport, report_window, with_labels
 from fraudfl.monitoring.rules import Alert, alerts
+from fraudfl.monitoring.scores import Scored
 from fraudfl.monitoring.settings import AlertRule, ComparisonConfig, ScoringConfig
 from fraudfl.monitoring.spec import WatchSpec
 
@@ -48,6 +50,7 @@ class History:
         scoring: What is computed of scores; the threshold is each model's own.
         comparison: How windows are compared.
         observed: In order of time.
+        standards: Model to how it scored the window of the contest that it won.
     """
 
     spec: WatchSpec
@@ -55,6 +58,7 @@ class History:
     scoring: ScoringConfig
     comparison: ComparisonConfig = field(default_factory=ComparisonConfig)
     observed: list[Observed] = field(default_factory=list)
+    standards: dict[int, Scored] = field(default_factory=dict)
     _made: dict[object, object] = field(default_factory=dict, repr=False)
 
     def put(self, observed: Observed) -> None:
@@ -134,8 +138,11 @@ class History:
         if scored is None:
             return report
         quiet = QuietScores((), config) if reference is None else self._quiet(observed, reference)
+        standard = None if own else self.standards.get(observed.model)
+        if standard is not None:
+            quiet = Promised((standard,), config, before=quiet)
         report = with_labels(report, scored, quiet)
-        if own or report.performance is None:
+        if own or standard is not None or report.performance is None:
             return report
         return replace(report, performance=_of_another_model(report.performance))
 

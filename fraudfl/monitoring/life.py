@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
 
+import numpy as np
+
+from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
 from fraudfl.models.bundle import Bundle
 from fraudfl.monitoring.observed import Observed
+from fraudfl.monitoring.scores import Scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +57,22 @@ class Contested:
         version: The registry's number; None where nothing was registered.
         promoted: Whether it is champion now.
         reason: Why, in plain words.
+        counts: How the challenger scored the window: frauds per score bin, then others; empty where it is not known.
+        noise: Variance of the noise that was in each count.
     """
 
     phase: str
     version: int | None
     promoted: bool
     reason: str
+    counts: tuple[int, ...] = ()
+    noise: float = 0.0
+
+    def scored(self, bins: ScoreBins) -> Scored | None:
+        """The standard that the challenger has set for itself; None where it is not known."""
+        if len(self.counts) != 2 * bins.size:
+            return None
+        return Scored(ScoreHistogram.from_vector(np.asarray(self.counts, dtype=np.int64), bins), self.noise)
 
 
 class Life(Protocol):

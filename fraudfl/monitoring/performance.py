@@ -65,12 +65,32 @@ class QuietScores:
     @cached_property
     def usual(self) -> dict[str, Usual]:
         """Each figure, and the log of each rate that is compared as a ratio, where every quiet window has it."""
+        return self._looked()
+
+    def _looked(self) -> dict[str, Usual]:
         looked = [_Looked(scored, self.config) for scored in self.windows]
         names = set.intersection(*(set(one.values) for one in looked)) if looked else set()
         return {
             name: usual([one.values[name] for one in looked], [one.variance(name) for one in looked])
             for name in sorted(names)
         }
+
+
+@dataclass(frozen=True)
+class Promised(QuietScores):
+    """One window in which a model was found better than the one before, which lends its variation between windows.
+
+    Attributes:
+        before: Quiet windows of the model before.
+    """
+
+    before: QuietScores = field(kw_only=True)
+
+    @cached_property
+    def usual(self) -> dict[str, Usual]:
+        """Each figure as it was in that window, as uncertain as one window of the model before."""
+        known = self.before.usual
+        return {name: one.like(known[name]) for name, one in self._looked().items() if name in known}
 
 
 def performance(scored: Scored, quiet: QuietScores) -> Performance:

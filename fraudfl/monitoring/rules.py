@@ -59,7 +59,8 @@ class Alert:
 def alerts(rules: Sequence[AlertRule], reports: Sequence[WindowReport]) -> tuple[Alert, ...]:
     """List every alert in a history; who calls this again after the next window leaves out those already sent, by key.
 
-    A rule that goes on holding raises one alert, and another only after it has ceased to hold.
+    A rule that goes on holding raises one alert, and another only after it has ceased to hold. Where its sure end says
+    that it holds, it ceases when its value is back: an interval that is wide for once is no end of the trouble.
 
     Args:
         rules: The rules.
@@ -88,9 +89,9 @@ def measure(rule: AlertRule, report: WindowReport) -> Measured | None:
     return None if estimate is None else _with_interval(estimate)
 
 
-def holds(rule: AlertRule, measured: Measured) -> bool:
-    """Whether a rule's condition is met."""
-    sure = rule.bound == "sure"
+def holds(rule: AlertRule, measured: Measured, *, still: bool = False) -> bool:
+    """Whether a rule's condition is met, or `still` is after it has raised an alert."""
+    sure = rule.bound == "sure" and not still
     if rule.at_most is not None:
         return (measured.high if sure else measured.value) <= rule.at_most
     return rule.at_least is not None and (measured.low if sure else measured.value) >= rule.at_least
@@ -102,7 +103,8 @@ def _of_rule(rule: AlertRule, reports: Sequence[WindowReport]) -> Iterator[Alert
         measured = measure(rule, report)
         if measured is None:
             continue
-        held = [*held, report.window] if holds(rule, measured) else []
+        still = len(held) >= rule.windows
+        held = [*held, report.window] if holds(rule, measured, still=still) else []
         if len(held) == rule.windows:
             reason = _reason(rule, measured, held)
             yield Alert(rule.name, report.window, held[0], rule.severity, rule.action, reason)
