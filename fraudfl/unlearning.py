@@ -166,6 +166,14 @@ class Past:
         last = phase.last_clean_round
         return last is not None and point.round > last
 
+    def way_to(self, phase: PastPhase) -> tuple[PastPhase, ...]:
+        """The touched phases that led to a phase's model, itself the last: all that must be run again, in order."""
+        maker = self._made_by(phase.origin)
+        if maker is None or phase.origin.phase is not None or not self.holds(phase.origin):
+            # One that went on inside of another phase is the rest of that one: both are run again as one.
+            return (phase,)
+        return (*self.way_to(maker), phase)
+
     def clean_before(self, phase: PastPhase) -> Point:
         """The newest state on a phase's way that was made before the bank's first release.
 
@@ -185,6 +193,8 @@ class Past:
         return phase.reached or self.holds(phase.origin)
 
     def _made_by(self, point: Point) -> PastPhase | None:
+        if point.public:
+            return None
         if point.phase is not None:
             return self._named.get(point.phase)
         return next((phase for phase in self.phases if point.version in phase.versions), None)

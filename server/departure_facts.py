@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from fraudfl.report.departures import Departed, Retraining, TouchedModel, TouchedPhase
 from fraudfl.report.facts import Phase
@@ -62,32 +62,34 @@ def _departed(
         roster=record.roster,
         phases=touched,
         models=models,
-        retraining=_retraining(record, versions, stated),
+        retraining=tuple(_retraining(record, versions, stated)),
     )
 
 
 def _retraining(
     record: Departure, versions: dict[int, Version], stated: Callable[[str], Phase | None]
-) -> Retraining | None:
-    if record.retraining is None or record.clean is None:
-        return None
-    phase = stated(record.retraining)
-    made = [one for one in versions.values() if phase is not None and one.plan_hash == phase.plan_hash]
-    version = made[-1] if made else None
-    spending = None if phase is None else phase.spending
-    goes_on = record.clean.round if record.clean.phase == record.replaces else 0
-    done = phase.trained.rounds_done if phase is not None and phase.trained is not None else 0
-    return Retraining(
-        phase=record.retraining,
-        plan_hash="" if phase is None else phase.plan_hash,
-        began_at=str(record.clean),
-        encoder="fitted anew" if record.clean.public else "kept",
-        status="not begun" if phase is None else phase.status,
-        rounds=max(0, done - (goes_on or 0)),
-        banks=0 if phase is None else sum(1 for one in phase.participants if one.accepted_at),
-        version=None if version is None else version.number,
-        digest="" if version is None else version.digest,
-        aliases=() if version is None else version.aliases,
-        epsilon=None if spending is None else spending.epsilon,
-        delta=None if spending is None else spending.delta,
-    )
+) -> Iterator[Retraining]:
+    clean, first = record.clean, True
+    for again in record.retraining:
+        assert clean is not None  # where something is run again, it begins somewhere
+        phase = stated(again.phase)
+        made = [one for one in versions.values() if phase is not None and one.plan_hash == phase.plan_hash]
+        version = made[-1] if made else None
+        spending = None if phase is None else phase.spending
+        done = phase.trained.rounds_done if phase is not None and phase.trained is not None else 0
+        yield Retraining(
+            phase=again.phase,
+            replaces=again.replaces,
+            plan_hash="" if phase is None else phase.plan_hash,
+            began_at=str(clean) if first else "the model of the phase before",
+            encoder=("fitted anew" if clean.public else "kept") if first else "of the phase before",
+            status="not begun" if phase is None else phase.status,
+            rounds=max(0, done - (clean.round or 0)) if first else done,
+            banks=0 if phase is None else sum(1 for one in phase.participants if one.accepted_at),
+            version=None if version is None else version.number,
+            digest="" if version is None else version.digest,
+            aliases=() if version is None else version.aliases,
+            epsilon=None if spending is None else spending.epsilon,
+            delta=None if spending is None else spending.delta,
+        )
+        first = False

@@ -53,34 +53,37 @@ def closed(workspace: Workspace, phase: str) -> str:
     instance = folder.instance()
     for one in records:
         if any(touched.instance == instance for touched in one.phases if touched.trains):
-            instead = f"; phase {one.retraining!r} takes its place" if one.retraining else ""
+            new = next((again.phase for again in one.retraining if again.replaces == phase), None)
+            instead = "" if new is None else f"; phase {new!r} takes its place"
             return f"phase {phase!r} holds what bank {one.bank} released, which left on {one.at[:10]}{instead}"
     return ""
 
 
 def _superseded(records: list[Departure], phase: str) -> str:
     """Why a phase that trains again need not begin: another does it, without the banks that left since, too."""
-    own = next((one for one in records if one.retraining == phase), None)
+    own = next(((one, again) for one in records for again in one.retraining if again.phase == phase), None)
     if own is None:
         return ""
-    last = [one for one in records if one.replaces == own.replaces][-1]
-    if last is own:
-        return ""
-    return f"phase {phase!r} had not begun when bank {last.bank} left; phase {last.retraining!r} does its work"
+    later = records[records.index(own[0]) + 1 :]
+    for one in later:
+        for again in one.retraining:
+            if again.replaces == own[1].replaces:
+                return f"phase {phase!r} had not begun when bank {one.bank} left; phase {again.phase!r} does its work"
+    return ""
 
 
 def stand_in(workspace: Workspace, phase: str) -> str:
     """The phase whose model stands for a phase's: the one that took its place when a bank left, or itself."""
-    records = departures(workspace)
-    while newest := next((one for one in reversed(records) if one.replaces == phase), None):
-        assert newest.retraining is not None  # what replaces has a name
-        phase = newest.retraining
+    pairs = [again for one in departures(workspace) for again in one.retraining]
+    while newest := next((again for again in reversed(pairs) if again.replaces == phase), None):
+        phase = newest.phase
     return phase
 
 
 def replaced(workspace: Workspace, phase: str) -> str | None:
     """The phase whose place a phase takes because a bank left; None where it takes none."""
-    return next((one.replaces for one in departures(workspace) if one.retraining == phase), None)
+    pairs = [again for one in departures(workspace) for again in one.retraining]
+    return next((again.replaces for again in pairs if again.phase == phase), None)
 
 
 def refuse_closed(workspace: Workspace, phase: str) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fraudfl.errors import CheckpointError
 from fraudfl.protocols import Checkpoint
 from fraudfl.transfer.model import vector_digest
 from fraudfl.unlearning import Point
 from pipelines.world import State
 from server.checkpoint import FileCheckpoints
-from server.departures import departures, replaced
+from server.departures import departures
 from server.past import START_FILE, past_of
 from server.workspace import PhaseFolder, Workspace, read_json, write_json
 
@@ -39,14 +37,10 @@ def copy_checkpoint(workspace: Workspace, phase: str, start: Point) -> None:
     folder, source = workspace.phase(phase), workspace.phase(start.phase)
     _refuse_held(workspace, start)
     state, own = State.from_checkpoint(FileCheckpoints(source.checkpoints).of_round(start.round))
-    # One that takes the place of the very phase has its rounds, too.
-    go_on = replaced(workspace, phase) == start.phase
-    kept = State(encoder=state.encoder, model=state.model, lag=np.zeros_like(state.model))
-    if go_on:
-        kept.round, kept.lag, kept.prior = state.round, state.lag, state.prior
-        kept.best, kept.notes = state.best, state.notes
-    FileCheckpoints(folder.path / _BEFORE).save(kept.to_checkpoint(own if go_on else {}))
-    facts = {"phase": start.phase, "instance": source.instance(), "round": start.round, "go_on": go_on}
+    kept = State(round=state.round, encoder=state.encoder, prior=state.prior, model=state.model, lag=state.lag)
+    kept.best, kept.notes = state.best, state.notes
+    FileCheckpoints(folder.path / _BEFORE).save(kept.to_checkpoint(own))
+    facts = {"phase": start.phase, "instance": source.instance(), "round": start.round}
     write_json(folder.path / START_FILE, facts | {"digest": vector_digest(state.model)})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -11,10 +12,13 @@ from rich.console import Console
 from fraudfl.trust.departure import Departure, TouchedPhase
 from server.workspace import Workspace
 
+if TYPE_CHECKING:
+    from server.unlearning import Retraining
+
 _out = Console(emoji=False, highlight=False)
 
 
-def unlearn(workspace: Path, bank: str, by: str | None, reason: str | None, rounds: int | None) -> None:
+def unlearn(workspace: Path, bank: str, by: str | None, reason: str | None) -> None:
     """Remove a bank, and make ready what trains the model again without it.
 
     Raises:
@@ -29,32 +33,29 @@ def unlearn(workspace: Path, bank: str, by: str | None, reason: str | None, roun
     from server.unlearning import Unlearning
 
     place = Workspace(workspace)
-    leaving = Unlearning(place, bank, rounds)
+    leaving = Unlearning(place, bank)
     record, roster = leaving.carry_out(by, reason)
     count = len(roster.members)
     _say(f"bank {bank} is off the roster, now number {roster.number} with {count} bank{'' if count == 1 else 's'}")
     for line in _touched(record):
         _say(line)
-    if record.retraining is None:
-        return
-    if leaving.retraining is not None:
-        from server.assessing import agreed_config
-        from server.budgeting import forecast
-        from server.privacy_cli import show_forecast
-
-        again = leaving.retraining
-        config = agreed_config(place, place.phase(again.replaces))
-        show_forecast(forecast(config, again.settings, again.plan.contract))
-        if again.rounds_done:
-            left = f"rounds {again.rounds_done + 1} to {again.settings.rounds}"
-            _say(f"{left} alone are run and paid for: the {again.rounds_done} before are those of {again.replaces}")
-        if again.loses_rounds:
-            _say(
-                f"phase {again.replaces} had gone on from {again.origin}; this one begins earlier and has its "
-                f"{again.settings.rounds} rounds alone; --rounds gives it more"
-            )
-    for line in _next(place, record):
+    for again in leaving.retraining:
+        _show_cost(place, again)
+    for line in _next(place, record) if record.retraining else ():
         _say(line)
+
+
+def _show_cost(workspace: Workspace, again: Retraining) -> None:
+    """What a phase costs the banks that remain."""
+    from server.assessing import agreed_config
+    from server.budgeting import forecast
+    from server.privacy_cli import show_forecast
+
+    config = agreed_config(workspace, workspace.phase(again.replaces))
+    show_forecast(forecast(config, again.settings, again.contract))
+    if again.rounds_done:
+        left = f"rounds {again.rounds_done + 1} to {again.settings.rounds}"
+        _say(f"{left} alone are run and paid for: the {again.rounds_done} before are those of {again.replaces}")
 
 
 def _touched(record: Departure) -> Iterator[str]:
@@ -67,7 +68,7 @@ def _touched(record: Departure) -> Iterator[str]:
         yield f"models that hold it: {_versions(len(record.versions))} {numbers}; `fraudfl models list` marks them"
     if record.champion is not None:
         yield f"version {record.champion} is the champion, and stays in use until another is promoted"
-    if record.retraining is None:
+    if not record.retraining:
         yield "no model has to be trained again: the newest holds nothing of it, or none was trained"
 
 
@@ -83,12 +84,15 @@ def _versions(count: int) -> str:
 
 
 def _next(workspace: Workspace, record: Departure) -> Iterator[str]:
-    encoder = "with an encoder fitted anew" if record.clean is None or record.clean.public else "with the encoder there"
-    yield f"phase {record.retraining} trains again from {record.clean}, {encoder}, in place of {record.replaces}"
+    begins = str(record.clean)
+    for again in record.retraining:
+        yield f"phase {again.phase} trains again from {begins}, in place of {again.replaces}"
+        begins = f"the model of {again.phase}"
     if workspace.bank_ids():
         yield f"next: fraudfl run CONFIG -w {workspace.path} --resume"
     else:
-        yield f"next: fraudfl phase start {record.retraining} -w {workspace.path}; each bank must approve its plan"
+        names = ", then ".join(again.phase for again in record.retraining)
+        yield f"next: fraudfl phase start {names}, with -w {workspace.path}; each bank must approve each plan"
     yield (
         "then: fraudfl models promote challenger --at-least -0.02 --by NAME --reason TEXT, where a model may be that "
         "much worse, for it had one bank less to learn from"

@@ -73,7 +73,7 @@ def origin_of(folder: PhaseFolder) -> tuple[Point, int]:
     if "parent" in facts:
         return Point(version=int(facts["parent"])), 0
     point = Point(phase=str(facts["phase"]), round=int(facts["round"]))
-    return point, int(facts["round"]) if facts["go_on"] else 0
+    return point, int(facts["round"])
 
 
 def began_at(folder: PhaseFolder) -> str:

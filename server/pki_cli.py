@@ -139,23 +139,20 @@ def bank_remove(
     bank: Annotated[str, typer.Argument(help="The bank's id.", metavar="ID", show_default=False)],
     workspace: WorkspaceDir = Path("work"),
     unlearn: Annotated[
-        bool, typer.Option("--unlearn", help="Make ready a phase that trains the model again without it.")
+        bool, typer.Option("--unlearn", help="Make ready the phases that train the model again without it.")
     ] = False,
     by: Annotated[
         str | None, typer.Option(help="With --unlearn: who decides, a person's name.", metavar="NAME")
     ] = None,
     reason: Annotated[str | None, typer.Option(help="With --unlearn: why.", metavar="TEXT")] = None,
-    rounds: Annotated[
-        int | None, typer.Option(help="With --unlearn: rounds to train; by default as before.", min=1)
-    ] = None,
 ) -> None:
     """Take a bank off the roster; its key cannot come back unnoticed.
 
-    With --unlearn also of one that is off it already: a signed record says what its releases touched, and a phase is
-    added that trains again from the newest state made before them.
+    With --unlearn also of one that is off it already: a signed record says what its releases touched, and phases are
+    added that train again from the newest state made before them.
     """
     if unlearn:
-        leaving_cli.unlearn(workspace, bank, by, reason, rounds)
+        leaving_cli.unlearn(workspace, bank, by, reason)
         return
     roster = _pki(workspace).remove(bank)
     _say(f"bank {bank} is off the roster, now number {roster.number} with {_banks(roster)}")

@@ -1,26 +1,28 @@
-"""`fraudfl bank remove --unlearn`: a bank leaves, and a phase is made that trains the model again without it."""
+"""`fraudfl bank remove --unlearn`: a bank leaves, and what it touched is made ready to be run again without it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
 from fraudfl.config import PhaseConfig
+from fraudfl.data.schema import Contract
 from fraudfl.errors import CheckpointError, ConfigError, RuntimeFailure, TrustError
 from fraudfl.folder import write_bytes
 from fraudfl.frozen import Name
 from fraudfl.plan import Plan
 from fraudfl.trust.chain import Line
-from fraudfl.trust.departure import Departure, TouchedPhase, TouchedVersion
+from fraudfl.trust.departure import Departure, Replacement, TouchedPhase, TouchedVersion
 from fraudfl.trust.roster import Roster
 from fraudfl.unlearning import Past, PastPhase, Point
 from pipelines.world import State
 from server.checkpoint import FileCheckpoints
-from server.departures import DepartureLog, gone
+from server.departures import DepartureLog, gone, replaced
 from server.operator_line import Operator, socket_path
 from server.past import past_of
 from server.pki import Pki
@@ -34,40 +36,30 @@ _LONGEST_NAME = 63
 
 @dataclass(frozen=True, kw_only=True)
 class Retraining:
-    """How a model is to be trained again.
+    """A phase that is run again without the bank.
 
     Attributes:
-        clean: Where it begins.
-        settings: The phase that does it.
-        replaces, plan, origin: The phase whose place it takes, its plan, and what it had begun at.
-        rounds_done: Rounds of `settings` that need not be run again.
+        settings: The new phase.
+        replaces: The one whose place it takes.
+        contract: What the banks' data holds.
+        rounds_done: Rounds of `settings` that are not run again.
     """
 
-    clean: Point
     settings: PhaseConfig
     replaces: str
-    plan: Plan
-    origin: Point
-    rounds_done: int
-
-    @property
-    def loses_rounds(self) -> bool:
-        """Whether it has the rounds of one phase alone, for what several had trained one after another."""
-        return not self.rounds_done and self.clean != self.origin
+    contract: Contract
+    rounds_done: int = 0
 
 
 class Unlearning:
     """One bank's leaving of one workspace."""
 
-    def __init__(self, workspace: Workspace, bank: str, rounds: int | None = None) -> None:
+    def __init__(self, workspace: Workspace, bank: str) -> None:
         """Find out what the bank's releases touched; changes nothing.
-
-        Args:
-            rounds: Rounds of the phase that trains again; by default those of the one whose place it takes.
 
         Raises:
             TrustError: when the bank never was on the roster, or a signed record was altered.
-            ConfigError: when the banks that remain are too few to train again, or `rounds` does not fit.
+            ConfigError: when the banks that remain are too few to train again.
         """
         self.workspace, self.bank = workspace, bank
         self._pki = Pki(workspace.coordinator / "pki")
@@ -75,7 +67,7 @@ class Unlearning:
         self.record = self._recorded(self._pki.roster())
         self.versions, self.champion = _registered(workspace)
         self.past: Past = past_of(workspace, bank, self.versions)
-        self.retraining = self._retraining(rounds)
+        self.clean, self.retraining = self._retraining()
 
     def carry_out(self, by: str, reason: str) -> tuple[Departure, Roster]:
         """Remove the bank, sign what follows from it, mark versions, and add the phase; what is done is not done again.
@@ -93,8 +85,8 @@ class Unlearning:
                 roster = self._pki.remove(self.bank)
             self._hand_out(roster)
             self.record = self.record or self._log.add(self._facts(roster) | {"by": by, "reason": reason})
-            if self.retraining is not None:
-                self.workspace.add_phase(self.retraining.settings)
+            for one in self.retraining:
+                self.workspace.add_phase(one.settings)
             self._mark()
         return self.record, roster
 
@@ -111,16 +103,15 @@ class Unlearning:
 
     def _facts(self, roster: Roster) -> dict[str, object]:
         digests = {one.number: one.digest for one in self.versions}
-        again = self.retraining
+        new = [Replacement(phase=one.settings.name, replaces=one.replaces) for one in self.retraining]
         return {
             "bank": self.bank,
             "roster": roster.number,
             "phases": tuple(self._touched()),
             "versions": tuple(TouchedVersion(number=number, digest=digests[number]) for number in self.past.versions),
             "champion": self.champion if self.champion in self.past.versions else None,
-            "clean": None if again is None else again.clean,
-            "retraining": None if again is None else again.settings.name,
-            "replaces": None if again is None else again.replaces,
+            "clean": self.clean,
+            "retraining": tuple(new),
         }
 
     def _touched(self) -> Iterator[TouchedPhase]:
@@ -136,60 +127,76 @@ class Unlearning:
                     traces=released,
                 )
 
-    def _retraining(self, rounds: int | None) -> Retraining | None:
-        """How the newest model is trained again; None when it holds nothing of the bank, or the phase is there."""
-        base, name = self.past.newest, self._name()
-        if base is None or base not in self.past.touched or name in {phase.name for phase in self.workspace.phases()}:
-            return None
-        clean = self.past.clean_before(base)
-        done = clean.round if clean.phase == base.name and clean.round is not None else 0
-        settings = self._settings(base, clean, name, rounds)
-        if settings.rounds < done:
-            raise ConfigError(f"--rounds {rounds}: {clean} has {done} behind it already; give at least so many")
-        return Retraining(
-            clean=clean,
-            settings=settings,
-            replaces=base.name,
-            plan=self._plan(base),
-            origin=base.origin,
-            rounds_done=done,
-        )
+    def _retraining(self) -> tuple[Point | None, tuple[Retraining, ...]]:
+        """Where training begins again, and the phases that are not there yet; none when nothing has to be trained."""
+        newest = self.past.newest
+        if newest is None or newest not in self.past.touched:
+            return None, ()
+        way = self.past.way_to(newest)
+        clean, names = self.past.clean_before(way[0]), self._names(way)
+        if names.keys() != {phase.name for phase in way}:
+            # Recorded before, and other phases have come since: what was recorded stands.
+            return clean, ()
+        found = [self._again(way[0], names[way[0].name], spell_start(clean), clean)]
+        found += [self._again(phase, names[phase.name], names[before.name]) for before, phase in pairwise(way)]
+        there = {phase.name for phase in self.workspace.phases()}
+        return clean, tuple(one for one in found if one.settings.name not in there)
 
-    def _settings(self, base: PastPhase, clean: Point, name: Name, rounds: int | None) -> PhaseConfig:
-        old = self.workspace.settings(base.name)
-        assert isinstance(old, PhaseConfig)  # only phases that train are trained again
-        remaining = sorted(set(self.workspace.phase(base.name).roster() or ()) - {self.bank, *gone(self.workspace)})
-        facts = old.model_dump() | {"name": name, "start": spell_start(clean), "promote": "by-hand"}
-        facts |= {"banks": {"names": remaining, "without": [self.bank]}, "waves": (), "rounds": rounds or old.rounds}
-        prior = self._released_prior(old, clean)
-        if prior is not None:
-            training = old.training or self.workspace.config().training
-            facts["training"] = training.model_copy(update={"prior": prior}).model_dump()
+    def _again(self, phase: PastPhase, name: Name, start: str | None, clean: Point | None = None) -> Retraining:
+        """One phase again, under another name, with the banks that remain."""
+        old, root = self._settings(phase.name), self._settings(self._root(phase).name)
+        remaining = sorted(set(self.workspace.phase(phase.name).roster() or ()) - {self.bank, *gone(self.workspace)})
+        facts = old.model_dump() | {"name": name, "start": start, "promote": "by-hand", "waves": ()}
+        facts |= {"banks": {"names": remaining, "without": [self.bank]}}
+        facts["training"] = self._training(root, clean)
         try:
-            return PhaseConfig.model_validate(facts)
+            settings = PhaseConfig.model_validate(facts)
         except ValidationError as error:
             said = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise ConfigError(
-                f"bank {self.bank} cannot be unlearned with the settings of phase {base.name!r}: {said}. Nothing was "
-                "changed. `fraudfl bank remove` without --unlearn takes it off the roster alone"
+                f"bank {self.bank} cannot be unlearned: phase {phase.name!r} cannot be run again without it: {said}. "
+                "Nothing was changed. `fraudfl bank remove` without --unlearn takes it off the roster alone"
             ) from error
+        done = 0 if clean is None or clean.round is None else clean.round
+        return Retraining(settings=settings, replaces=phase.name, contract=self._plan(phase).contract, rounds_done=done)
 
-    def _released_prior(self, old: PhaseConfig, clean: Point) -> float | None:
-        """The fraud rate that a checkpoint's phase had from label counts, for a phase that asks for none again."""
-        training = old.training or self.workspace.config().training
-        if training.prior != "released" or clean.phase is None or clean.round is None:
-            return None
+    def _training(self, root: PhaseConfig, clean: Point | None) -> dict[str, object] | None:
+        """A phase's training; one that asks for label counts, and goes on from a checkpoint, takes them from there."""
+        training = root.training or self.workspace.config().training
+        if training.prior != "released" or clean is None or clean.phase is None or clean.round is None:
+            return None if root.training is None else root.training.model_dump()
         checkpoints = FileCheckpoints(self.workspace.phase(clean.phase).checkpoints)
-        return State.from_checkpoint(checkpoints.of_round(clean.round))[0].prior
+        prior = State.from_checkpoint(checkpoints.of_round(clean.round))[0].prior
+        return training.model_copy(update={"prior": prior}).model_dump()
 
-    def _name(self) -> Name:
-        """What the phase that trains again is called: as the record says, or by a name that no phase has."""
-        if self.record is not None and self.record.retraining is not None:
-            return self.record.retraining
+    def _settings(self, phase: str) -> PhaseConfig:
+        found = self.workspace.settings(phase)
+        assert isinstance(found, PhaseConfig)  # only phases that train are run again
+        return found
+
+    def _root(self, phase: PastPhase) -> PastPhase:
+        """The phase that a phase is the rest of, or itself; only its settings say nothing of any checkpoint."""
+        named = {one.name: one for one in self.past.phases}
+        while phase.origin.phase is not None:
+            phase = named[phase.origin.phase]
+        return phase
+
+    def _names(self, way: Sequence[PastPhase]) -> dict[str, Name]:
+        """What the phases that are run again are called: as the record says, or by names that no phase has."""
+        if self.record is not None:
+            return {one.replaces: one.phase for one in self.record.retraining}
         taken = {phase.name for phase in self.workspace.phases()}
-        wanted = f"without-{self.bank}"[:_LONGEST_NAME].rstrip("-")
-        names = [wanted, *(f"{wanted[: _LONGEST_NAME - 4].rstrip('-')}-{number}" for number in range(2, 1000))]
-        return next(name for name in names if name not in taken)
+        last = _free(f"without-{self.bank}", taken)
+        return {phase.name: _free(f"{last}-{self._first_name(phase)}", taken) for phase in way[:-1]} | {
+            way[-1].name: last
+        }
+
+    def _first_name(self, phase: PastPhase) -> str:
+        """The name of the phase that began the line of those that took each other's place."""
+        name = phase.name
+        while before := replaced(self.workspace, name):
+            name = before
+        return name
 
     def _plan(self, phase: PastPhase) -> Plan:
         return Plan.from_json((self.workspace.phase(phase.name).path / "plan.json").read_bytes())
@@ -208,6 +215,12 @@ class Unlearning:
         for bank in self.workspace.bank_ids():
             if bank != self.bank:
                 write_bytes(self.workspace.banks / bank / "roster.json", roster.to_bytes())
+
+
+def _free(wanted: str, taken: Collection[str]) -> Name:
+    """A name that is not taken, as near to the wanted one as a name's length allows."""
+    names = [wanted, *(f"{wanted[: _LONGEST_NAME - 4]}-{number}" for number in range(2, 1000))]
+    return next(name for name in (one[:_LONGEST_NAME].rstrip("-") for one in names) if name not in taken)
 
 
 def _check_line(name: str, said: str) -> None:

@@ -44,11 +44,12 @@ class TouchedModel(Frozen):
 
 
 class Retraining(Frozen):
-    """The phase that trained without the bank.
+    """A phase that was run again without the bank.
 
     Attributes:
+        replaces: The phase whose place it took.
         began_at: Where it began, in words.
-        encoder: Whether it was fitted again, or is one that the bank had no part in.
+        encoder: Whether it was fitted again, is one that the bank had no part in, or came with the model it began at.
         status: How the phase stands.
         rounds: Rounds of training that were run again.
         banks: Banks that took part.
@@ -59,9 +60,10 @@ class Retraining(Frozen):
     """
 
     phase: str
+    replaces: str
     plan_hash: str
     began_at: str
-    encoder: Literal["fitted anew", "kept"]
+    encoder: Literal["fitted anew", "kept", "of the phase before"]
     status: str
     rounds: Count
     banks: Count
@@ -77,7 +79,7 @@ class Departed(Frozen):
 
     Attributes:
         roster: Number of the roster then, which is without it.
-        retraining: None where no model had to be trained again.
+        retraining: The phases that were run again, in order; none where no model had to be trained again.
     """
 
     bank: str
@@ -87,4 +89,4 @@ class Departed(Frozen):
     roster: Count
     phases: tuple[TouchedPhase, ...]
     models: tuple[TouchedModel, ...]
-    retraining: Retraining | None
+    retraining: tuple[Retraining, ...]

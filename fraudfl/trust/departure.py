@@ -35,6 +35,18 @@ class TouchedVersion(Frozen):
     digest: Digest
 
 
+class Replacement(Frozen):
+    """A phase that is run again without the bank.
+
+    Attributes:
+        phase: The new one.
+        replaces: The one whose place it takes.
+    """
+
+    phase: Name
+    replaces: Name
+
+
 class Departure(ChainedRecord):
     """A bank left, and what it released is to be unlearned.
 
@@ -44,8 +56,7 @@ class Departure(ChainedRecord):
         versions: The models that hold what it released.
         champion: Which of them was in use then; None where none of them was.
         clean: Where training begins again; None where no model has to be trained again.
-        retraining: The phase that does it; None likewise.
-        replaces: The phase whose place it takes; None likewise.
+        retraining: The phases that do it, in order, each going on from the model of the one before.
     """
 
     purpose: ClassVar[str] = "departure"
@@ -57,5 +68,4 @@ class Departure(ChainedRecord):
     versions: tuple[TouchedVersion, ...]
     champion: Number | None
     clean: Point | None
-    retraining: Name | None
-    replaces: Name | None
+    retraining: tuple[Replacement, ...]

@@ -90,6 +90,16 @@ def test_what_went_on_from_a_touched_version_is_touched_and_the_way_back_leads_p
     assert past.versions == (1, 2, 3)
     assert past.newest is last
     assert past.clean_before(last) == Point(phase="pilot", round=4)
+    assert past.way_to(last) == (pilot, wave, last)
+
+
+def test_only_what_led_to_the_newest_model_is_run_again() -> None:
+    pilot = phase("pilot", traces=FULL, versions=(1,))
+    aside = phase("aside", origin=Point(version=1), versions=(2,))
+    last = phase("rollout", origin=Point(version=1), versions=(3,))
+    past = Past([pilot, aside, last])
+    assert past.touched == (pilot, aside, last)
+    assert past.way_to(last) == (pilot, last)
 
 
 def test_a_phase_that_began_at_a_clean_version_goes_back_to_that_version() -> None:
@@ -99,6 +109,7 @@ def test_a_phase_that_began_at_a_clean_version_goes_back_to_that_version() -> No
     past = Past([pilot, rollout, late])
     assert past.versions == (2, 3)
     assert past.clean_before(rollout) == Point(version=1)
+    assert past.way_to(rollout) == (rollout,)
     assert past.clean_before(late) == Point(phase="later", round=2)
 
 
@@ -115,6 +126,8 @@ def test_a_second_bank_that_leaves_is_sought_on_the_way_of_the_first_retraining(
     past = Past([pilot, again])
     assert past.touched == (pilot, again)
     assert past.clean_before(again) == Point(phase="pilot", round=2)
+    # What went on inside of the pilot is the rest of it, and not a phase after it.
+    assert past.way_to(again) == (again,)
 
 
 @pytest.mark.parametrize("facts", [{"phase": "pilot"}, {"round": 3}, {"version": 1, "phase": "pilot", "round": 3}])

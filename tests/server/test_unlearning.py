@@ -17,7 +17,6 @@ from fraudfl.command import run_command
 from fraudfl.config import FraudflConfig, PhaseConfig
 from fraudfl.data.simulate import GENERATED_CONTRACT
 from fraudfl.errors import BundleError, CheckpointError, ConfigError, TrustError
-from fraudfl.features.encoder import Encoder
 from fraudfl.models.bundle import Bundle
 from fraudfl.protocols import Answer, Reply, Request
 from fraudfl.report.facts import Report
@@ -41,6 +40,7 @@ from server.workspace import Workspace
 LEAVES = "bank-04"
 WORD = Word(by="Ada Example", reason="agreed")
 SAID = ("--by", "Ada Example", "--reason", "it was bought")
+AGAIN = (f"without-{LEAVES}-pilot", f"without-{LEAVES}")
 PILOT = {"name": "pilot", "rounds": 4, "baselines": []}
 ROLLOUT = {"name": "rollout", "kind": "rollout", "rounds": 2, "baselines": [], "start": "pilot"}
 
@@ -113,7 +113,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     champion.promote(2, WORD, Bar(force=True))
     champion.models.export(champion.version(2), workspace.path / "for-banks")
     Unlearning(workspace, LEAVES).carry_out("Ada Example", "it was bought")
-    place.run(f"without-{LEAVES}")
+    for name in AGAIN:
+        place.run(name)
     return place
 
 
@@ -126,7 +127,7 @@ def test_the_record_says_what_was_touched_from_where_to_train_again_and_what_is_
     assert [one.number for one in record.versions] == [1, 2]
     assert record.champion == 2
     assert record.clean == Point(phase="pilot", round=2)
-    assert (record.retraining, record.replaces) == (f"without-{LEAVES}", "rollout")
+    assert [(one.phase, one.replaces) for one in record.retraining] == [(AGAIN[0], "pilot"), (AGAIN[1], "rollout")]
 
 
 def test_the_new_model_is_that_of_a_consortium_in_which_the_bank_never_was(place: Place, tmp_path: Path) -> None:
@@ -134,20 +135,23 @@ def test_the_new_model_is_that_of_a_consortium_in_which_the_bank_never_was(place
     shutil.rmtree(tmp_path / "banks" / LEAVES)
     pilot = Consortium(tmp_path / "banks", config_of(PILOT), tmp_path / "pilot")
     run_phase(pilot.phase(), ())
-    state = State.from_checkpoint(next(kept for kept in pilot.checkpoints.kept if kept.round == 2))[0]
     rollout = Consortium(tmp_path / "banks", config_of(ROLLOUT | {"start": "1"}), tmp_path / "rollout")
     phase = rollout.phase()
-    phase.start = Bundle(encoder=Encoder.from_bytes(state.encoder), model=phase.plan.model, weights=state.model)
+    phase.start = Bundle.load(tmp_path / "pilot" / "bundle")
     run_phase(phase, ())
-    never, made = Bundle.load(tmp_path / "rollout" / "bundle"), place.bundle(f"without-{LEAVES}")
-    assert made.weights.tobytes() == never.weights.tobytes()
-    assert (made.encoder.digest, made.thresholds) == (never.encoder.digest, never.thresholds)
-    assert made.weights.tobytes() != place.bundle("rollout").weights.tobytes()
+    for again, name in zip(AGAIN, ("pilot", "rollout"), strict=True):
+        never, made = Bundle.load(tmp_path / name / "bundle"), place.bundle(again)
+        assert made.weights.tobytes() == never.weights.tobytes()
+        assert (made.encoder.digest, made.thresholds) == (never.encoder.digest, never.thresholds)
+        assert made.weights.tobytes() != place.bundle(name).weights.tobytes()
+    rounds = {request.round for request in place.fleets[AGAIN[0]].asked if request.kind == "train"}
+    assert rounds == {3, 4}
 
 
 def test_the_bank_is_asked_nothing_any_more_and_the_others_have_the_new_roster(place: Place) -> None:
-    assert LEAVES not in place.fleets[f"without-{LEAVES}"].asked_of
-    assert place.workspace.phase(f"without-{LEAVES}").roster() == ("bank-01", "bank-02", "bank-03")
+    for name in AGAIN:
+        assert LEAVES not in place.fleets[name].asked_of
+        assert place.workspace.phase(name).roster() == ("bank-01", "bank-02", "bank-03")
     kept = (place.workspace.banks / "bank-01" / "roster.json").read_bytes()
     assert kept == Pki(place.workspace.coordinator / "pki").roster_file.read_bytes()
     # Not by another phase either, whomever it would choose.
@@ -158,7 +162,7 @@ def test_the_bank_is_asked_nothing_any_more_and_the_others_have_the_new_roster(p
 
 def test_models_that_hold_it_are_marked_and_neither_promoted_nor_gone_back_to_but_by_force(place: Place) -> None:
     champion = Champion(place.workspace)
-    assert {one.number: one.holds for one in champion.models.all()} == {1: (LEAVES,), 2: (LEAVES,), 3: ()}
+    assert {one.number: one.holds for one in champion.models.all()} == {1: (LEAVES,), 2: (LEAVES,), 3: (), 4: ()}
     # The touched champion stays in use.
     assert champion.models.aliases()["champion"] == 2
     with pytest.raises(BundleError, match="version 1 holds what bank bank-04 released"):
@@ -174,26 +178,27 @@ def test_the_list_of_models_shows_which_hold_it(
     assert called(place.workspace, monkeypatch, "models", "list") == 0
     heading, *rows = capsys.readouterr().out.splitlines()
     assert heading.rstrip().endswith("to be unlearned")
-    assert [row.rstrip().endswith(LEAVES) for row in rows] == [True, True, False]
+    assert [row.rstrip().endswith(LEAVES) for row in rows] == [True, True, False, False]
 
 
 def test_phases_that_hold_it_are_not_gone_on_with_nor_trained_on_from(place: Place) -> None:
     workspace = place.workspace
-    for name in ("pilot", "rollout"):
-        assert f"phase 'without-{LEAVES}' takes its place" in closed(workspace, name)
+    for name, again in zip(("pilot", "rollout"), AGAIN, strict=True):
+        assert f"phase {again!r} takes its place" in closed(workspace, name)
         with pytest.raises(CheckpointError, match=r"left on .* cannot be gone on with"):
             place.run(name)
-    assert closed(workspace, f"without-{LEAVES}") == ""
-    for start in ("pilot", "1", "champion"):
+        assert closed(workspace, again) == ""
+    for start in ("1", "champion"):
         settings = PhaseConfig(name=f"from-{start}", start=start)
         with pytest.raises(BundleError, match="is not trained on from"):
             prepare(workspace, settings, GENERATED_CONTRACT, workspace.bank_ids())
 
 
 def test_what_would_go_on_from_the_phase_whose_place_was_taken_gets_the_new_model(place: Place) -> None:
-    settings = PhaseConfig(name="later", start="rollout")
-    folder = prepare(place.workspace, settings, GENERATED_CONTRACT, place.workspace.bank_ids())
-    assert json.loads((folder.path / "start.json").read_text())["parent"] == 3
+    for start, version in (("pilot", 3), ("rollout", 4)):
+        settings = PhaseConfig(name=f"after-{start}", start=start)
+        folder = prepare(place.workspace, settings, GENERATED_CONTRACT, place.workspace.bank_ids())
+        assert json.loads((folder.path / "start.json").read_text())["parent"] == version
 
 
 def test_the_report_holds_the_evidence(place: Place, tmp_path: Path) -> None:
@@ -206,11 +211,15 @@ def test_the_report_holds_the_evidence(place: Place, tmp_path: Path) -> None:
         (1, ("previous",), 0),
         (2, ("champion",), 1),
     ]
-    again = one.retraining
-    assert again is not None
-    assert (again.phase, again.status, again.version, again.banks) == (f"without-{LEAVES}", "completed", 3, 3)
-    assert (again.began_at, again.encoder, again.rounds) == ("pilot after round 2", "kept", 2)
-    assert again.aliases == ("challenger",)
+    assert [(new.phase, new.status, new.version, new.banks) for new in one.retraining] == [
+        (AGAIN[0], "completed", 3, 3),
+        (AGAIN[1], "completed", 4, 3),
+    ]
+    assert [(new.began_at, new.encoder, new.rounds) for new in one.retraining] == [
+        ("pilot after round 2", "kept", 2),
+        ("the model of the phase before", "of the phase before", 2),
+    ]
+    assert one.retraining[1].aliases == ("challenger",)
 
 
 def test_a_second_word_about_the_same_departure_changes_nothing(
@@ -229,7 +238,7 @@ def test_a_record_that_was_edited_is_found_out_before_anything_is_used(place: Pl
     log.write_bytes(kept.replace(b"it was bought", b"it was asked "))
     try:
         with pytest.raises(TrustError, match=r"departures\.jsonl, line 1: the departure's signature"):
-            prepare(place.workspace, PhaseConfig(name="later", start="rollout"), GENERATED_CONTRACT, ["bank-01"])
+            prepare(place.workspace, PhaseConfig(name="another"), GENERATED_CONTRACT, ["bank-01"])
     finally:
         log.write_bytes(kept)
 
@@ -252,7 +261,7 @@ def test_a_bank_that_released_nothing_leaves_and_nothing_is_trained_again(
     assert called(fresh, monkeypatch, "bank", "remove", LEAVES, "--unlearn", *SAID) == 0
     assert "there is nothing to unlearn" in capsys.readouterr().out
     (one,) = departures(fresh)
-    assert (one.phases, one.versions, one.clean, one.retraining) == ((), (), None, None)
+    assert (one.phases, one.versions, one.clean, one.retraining) == ((), (), None, ())
     assert [member.bank for member in Pki(fresh.coordinator / "pki").roster().members] == [
         "bank-01",
         "bank-02",

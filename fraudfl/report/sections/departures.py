@@ -58,23 +58,24 @@ def _facts(one: Departed) -> Iterator[tuple[str, Words]]:
     yield "Left on", minute(one.at)
     yield "Decided by", f"{one.by}: {one.reason}"
     yield "Roster without it", number(one.roster)
-    again = one.retraining
-    if again is None:
+    if not one.retraining:
         yield "Trained again", "nothing: no model holds what it released, or a newer one does not"
-        return
-    yield "Trained again from", again.began_at
-    yield "Encoder", again.encoder
+    for again in one.retraining:
+        yield f"Instead of {again.replaces}", _again(again)
+        yield "Its model", _version(again)
+        yield "Paid by the others", _paid(again)
+
+
+def _again(again: Retraining) -> str:
     work = f"{count_of(again.rounds, 'round')} by {count_of(again.banks, 'bank')}"
-    yield "By phase", f"{again.phase}: {again.status}, {work}"
-    yield "New version", _version(again)
-    yield "Paid by the others", _paid(again)
+    return f"{again.phase}, from {again.began_at}, encoder {again.encoder}: {again.status}, {work}"
 
 
 def _version(again: Retraining) -> Words:
     if again.version is None:
         return Text("none yet; what is in use holds what the bank released until then", "strong")
     now = f", now {listed(again.aliases)}" if again.aliases else ""
-    return f"{again.version}{now}, digest {again.digest[:16]}…"
+    return f"version {again.version}{now}, digest {again.digest[:16]}…"
 
 
 def _paid(again: Retraining) -> str:

@@ -15,6 +15,7 @@ Make = Callable[..., Report]
 NOON = "2026-03-02T12:00:00+00:00"
 AGAIN = Retraining(
     phase="without-north",
+    replaces="rollout",
     plan_hash="d" * 64,
     began_at="pilot after round 4",
     encoder="kept",
@@ -54,7 +55,7 @@ def departed(**facts: Any) -> Departed:
             TouchedModel(version=1, digest="1" * 64, aliases=(), exported=()),
             TouchedModel(version=2, digest="2" * 64, aliases=("champion",), exported=(NOON,)),
         ),
-        "retraining": AGAIN,
+        "retraining": (AGAIN,),
     }
     return Departed(**(usual | facts))
 
@@ -87,9 +88,9 @@ def test_it_says_who_left_what_was_touched_and_what_was_trained_again(report: Ma
         "2026-03-02 12:00 UTC",
         "round 5",
         "it went on from version 1",
-        "pilot after round 4",
-        "without-north: completed, 6 rounds by 5 banks",
-        "3, now challenger",
+        "Instead of rollout",
+        "without-north, from pilot after round 4, encoder kept: completed, 6 rounds by 5 banks",
+        "version 3, now challenger",
         "ε at most 1.234 at δ = 10⁻⁶",
     ):
         assert part in said, part
@@ -102,7 +103,7 @@ def test_what_could_not_be_undone_is_named(report: Make) -> None:
     assert "Figures of pilot that were published" in said
     assert "Version 2 had been written for banks" in said
     assert "Version 2 is still the champion" in said
-    nothing = departed(phases=(), models=(), retraining=None)
+    nothing = departed(phases=(), models=(), retraining=())
     said = words(report(departures=(nothing,)))
     assert "no model holds what it released" in said
     assert "Figures of" not in said
@@ -111,7 +112,7 @@ def test_what_could_not_be_undone_is_named(report: Make) -> None:
 
 def test_until_the_retraining_has_a_version_it_says_so(report: Make) -> None:
     waiting = AGAIN.model_copy(update={"version": None, "digest": "", "status": "not begun", "epsilon": None})
-    said = words(report(departures=(departed(retraining=waiting),)))
+    said = words(report(departures=(departed(retraining=(waiting,)),)))
     assert "none yet; what is in use holds what the bank released until then" in said
     assert "nothing was spent yet" in said
 
