@@ -126,7 +126,7 @@ class Simulation:
 
     def _todo(self, days: int | None) -> list[AnyPhase]:
         """Phases that are left; those that train again without a bank that left come first: others may need them."""
-        again = {one.retraining for one in departures(self._workspace)}
+        again = {new.phase for one in departures(self._workspace) for new in one.retraining}
         left = [phase for phase in self._phases() if not self._already(phase, days)]
         return sorted(left, key=lambda phase: phase.name not in again)
 
