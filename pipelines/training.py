@@ -136,7 +136,14 @@ def _update(phase: Phase, reply: Reply, shape: Layout) -> Vector:
 
 
 def _weight(phase: Phase, reply: Reply) -> float:
-    return _number(reply, "examples") if phase.plan.strategy.weighting == "examples" else 1.0
+    if phase.plan.strategy.weighting != "examples":
+        return 1.0
+    examples = _number(reply, "examples")
+    if examples == 0:
+        raise WireError(
+            "it has no rows to train on, so that its update counts for nothing; it is evaluated all the same"
+        )
+    return examples
 
 
 def _number(reply: Reply, name: str) -> float:
