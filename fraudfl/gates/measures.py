@@ -162,12 +162,10 @@ def _drift(outcome: PhaseOutcome, _more_than: float) -> Measured | Unknown:
 def _power(outcome: PhaseOutcome, _more_than: float) -> Measured | Unknown:
     power = (outcome.get("assessment") or {}).get("power") or {}
     if "power" not in power:
-        return Unknown(power.get("words") or "the outcome holds no assessment")
-    low, value = power["power_low"], power["power"]
-    needed = power["frauds_needed"]
-    note = f"{power['frauds']:,.0f} frauds" + (
-        f", {needed:,} would do" if needed is not None and not power["enough"] else ""
-    )
+        return Unknown((power.get("words") or "the outcome holds no assessment").rstrip("."))
+    low, value, needed = power["power_low"], power["power"], power["frauds_needed"]
+    note = f"{power['frauds']:,.0f} frauds to test on"
+    note += "" if needed is None or power["enough"] else f"; {needed:,} would do"
     return Measured(value, (low, value) if low < value else None, exact=low >= value, note=note)
 
 
