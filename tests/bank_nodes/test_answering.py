@@ -34,6 +34,7 @@ PLACES: dict[Kind, str] = {
     "train": "bank_nodes.tasks.train_plain",
     "evaluate": "bank_nodes.tasks.score_logits",
     "alone": "bank_nodes.tasks.train_plain",
+    "gain": "bank_nodes.gaining.own_figures",
 }
 """Something that each kind of request makes a bank do with its rows (or, to join, with its folder)."""
 
