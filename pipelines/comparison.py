@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudfl.metrics.bootstrap import Bootstrap, difference_interval, figure_intervals
-from fraudfl.metrics.exact import auprc, figures
+from fraudfl.metrics.bootstrap import Bootstrap, Interval, difference_interval
+from fraudfl.metrics.exact import auprc, balanced_accuracy, figures
 from fraudfl.metrics.figures import FigureName
-from fraudfl.metrics.gain import Judged, fairness, gain_intervals
+from fraudfl.metrics.gain import Drawn, Judged, draw_together, fairness
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.plan import Plan
 from fraudfl.protocols import PooledData, Scored
@@ -43,18 +43,20 @@ def compare(plan: Plan, pooled: PooledData, baselines: tuple[str, ...]) -> dict[
     """
     federated = Contender(pooled.scored("federated", "validation"), pooled.scored("federated", "test"), False)
     contenders = {"federated": federated} | _baselines(pooled, baselines)
-    judged = {name: _judge(plan, contender) for name, contender in contenders.items()}
-    trees = {name: judged[f"xgboost {name}"][0] for name in ("alone", "pooled") if f"xgboost {name}" in judged}
+    judged = {name: Judged(one.test, _thresholds(plan, one)) for name, one in contenders.items()}
+    rows = {name: _row(plan, one) for name, one in judged.items()}
+    drawn = draw_together(judged, Bootstrap(replicates=REPLICATES, budget=plan.alert_budget))
+    trees = {name: rows[f"xgboost {name}"] for name in ("alone", "pooled") if f"xgboost {name}" in rows}
     even = _evenness(plan, federated.test)
     return {
         "source": "exact",
-        "federated": judged["federated"][0],
-        "alone": judged["alone"][0] if "alone" in judged else None,
-        "pooled": judged["pooled"][0] if "pooled" in judged else None,
+        "federated": rows["federated"],
+        "alone": rows.get("alone"),
+        "pooled": rows.get("pooled"),
         "xgboost": trees or None,
         "fairness": {name: found[0] for name, found in even.items()},
-        "intervals": {name: intervals for name, (_, intervals) in judged.items()}
-        | _gains(plan, contenders)
+        "intervals": {name: _listed(one.intervals()) for name, one in drawn.items()}
+        | _gains(drawn)
         | {"fairness": {name: list(found[1]) if found[1] else None for name, found in even.items()}},
         "per_bank": _per_bank(plan, federated.test, contenders["alone"].test) if "alone" in contenders else None,
     }
@@ -72,44 +74,28 @@ def _baselines(pooled: PooledData, wanted: tuple[str, ...]) -> dict[str, Contend
     return contenders
 
 
-def _judge(plan: Plan, contender: Contender) -> tuple[dict[str, float | None], dict[str, Any]]:
-    test = contender.test
-    # Balanced accuracy looks at margins over the threshold, so that banks with thresholds of their own can be joined.
-    thresholds = _thresholds(plan, contender)
-    margins = np.concatenate([test.logits[rows] - np.float32(thresholds[bank]) for bank, rows in test.banks.items()])
+def _row(plan: Plan, judged: Judged) -> dict[str, float | None]:
+    """The figures; balanced accuracy at thresholds that banks may each have set for themselves."""
+    test = judged.test
     ranked = figures(test.logits, test.labels, threshold=0.0, budget=plan.alert_budget)
-    decided = figures(margins, test.labels, threshold=0.0, budget=plan.alert_budget)
-    settings = Bootstrap(replicates=REPLICATES, budget=plan.alert_budget, threshold=0.0)
-    intervals = dict(figure_intervals(test.logits, test.labels, test.clusters, settings))
-    intervals["balanced_accuracy"] = figure_intervals(margins, test.labels, test.clusters, settings)[
-        "balanced_accuracy"
-    ]
-    row = ranked.to_dict() | {"balanced_accuracy": decided.balanced_accuracy, "auprc_bank_mean": _bank_mean(test)}
-    return row, {name: list(interval) if interval else None for name, interval in intervals.items()}
+    decided = balanced_accuracy(judged.alerts(), test.labels)
+    return ranked.to_dict() | {"balanced_accuracy": decided, "auprc_bank_mean": _bank_mean(test)}
 
 
-def _gains(plan: Plan, contenders: Mapping[str, Contender]) -> dict[str, dict[str, list[float] | None]]:
+def _gains(drawn: Mapping[str, Drawn]) -> dict[str, dict[str, list[float] | None]]:
     """Intervals of federated less each way to train alone, drawn in pairs."""
-    settings = Bootstrap(replicates=REPLICATES, budget=plan.alert_budget, threshold=0.0)
-    federated = _judged(plan, contenders["federated"])
-    gains = {}
-    for name, key in (("alone", "gain_over_alone"), ("xgboost alone", "gain_over_xgboost")):
-        if name in contenders:
-            found = gain_intervals(federated, _judged(plan, contenders[name]), settings)
-            gains[key] = {str(figure): list(interval) if interval else None for figure, interval in found.items()}
-    return gains
+    ways = (("alone", "gain_over_alone"), ("xgboost alone", "gain_over_xgboost"))
+    return {key: _listed(drawn["federated"].less(drawn[name])) for name, key in ways if name in drawn}
 
 
-def _judged(plan: Plan, contender: Contender) -> Judged:
-    return Judged(contender.test, _thresholds(plan, contender))
+def _listed(intervals: Mapping[FigureName, Interval | None]) -> dict[str, list[float] | None]:
+    return {str(name): list(interval) if interval else None for name, interval in intervals.items()}
 
 
-def _evenness(plan: Plan, test: Scored) -> dict[str, tuple[float, Any]]:
+def _evenness(plan: Plan, test: Scored) -> dict[FigureName, tuple[float, Interval | None]]:
     """How evenly banks share in the model, by figure."""
     settings = Bootstrap(replicates=BANK_REPLICATES, budget=plan.alert_budget)
-    names: tuple[FigureName, ...] = ("auprc", "recall_at_budget")
-    found = {name: fairness(test, name, settings) for name in names}
-    return {name: ratio for name, ratio in found.items() if ratio is not None}
+    return fairness(test, ("auprc", "recall_at_budget"), settings)
 
 
 def _thresholds(plan: Plan, contender: Contender) -> Mapping[str, float]:

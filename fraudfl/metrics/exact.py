@@ -27,13 +27,20 @@ def figures(logits: Logits, labels: Labels, *, threshold: float, budget: float) 
     if positives == 0:
         return Figures(None, None, None, None)
     both = positives < truth.size
-    alerts = logits >= threshold
     return Figures(
         auprc=float(average_precision_score(truth, logits)),
         auroc=float(roc_auc_score(truth, logits)) if both else None,
-        balanced_accuracy=float((alerts[truth].mean() + (~alerts[~truth]).mean()) / 2) if both else None,
+        balanced_accuracy=balanced_accuracy(np.asarray(logits >= threshold), labels),
         recall_at_budget=_recall_at_budget(logits, truth, budget),
     )
+
+
+def balanced_accuracy(alerts: npt.NDArray[np.bool_], labels: Labels) -> float | None:
+    """Mean of the two classes' recalls for given alerts, shape (n,); None where a class has no row."""
+    truth = np.asarray(labels) == 1
+    if not 0 < truth.sum() < truth.size:
+        return None
+    return float((alerts[truth].mean() + (~alerts[~truth]).mean()) / 2)
 
 
 def auprc(logits: Logits, labels: Labels) -> float | None:

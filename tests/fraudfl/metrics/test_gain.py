@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score
 
 from fraudfl.errors import DataError
 from fraudfl.metrics.bootstrap import Bootstrap, difference_interval, figure_intervals
-from fraudfl.metrics.gain import Judged, fairness, gain_intervals
+from fraudfl.metrics.gain import Judged, draw_together, fairness
 from fraudfl.protocols import Scored
 
 SETTINGS = Bootstrap(replicates=60, budget=0.05)
@@ -33,12 +33,27 @@ def judged(test: Scored, **thresholds: float) -> Judged:
     return Judged(test, dict.fromkeys(BANKS, 0.0) | thresholds)
 
 
+def gain_intervals(first: Judged, second: Judged, settings: Bootstrap):
+    drawn = draw_together({"first": first, "second": second}, settings)
+    return drawn["first"].less(drawn["second"])
+
+
 def test_the_interval_of_ranked_figures_is_that_of_the_paired_difference():
     first, second = scored(2, 2.0), scored(3, 1.5)
     found = gain_intervals(judged(first), judged(second), SETTINGS)
-    for figure in ("auprc", "auroc", "recall_at_budget", "balanced_accuracy"):
-        pair = (first.logits, second.logits)
+    pair = (first.logits, second.logits)
+    for figure in ("auprc", "auroc", "recall_at_budget"):
         assert found[figure] == difference_interval(pair, first.labels, first.clusters, SETTINGS, figure)
+    expected = difference_interval(pair, first.labels, first.clusters, SETTINGS, "balanced_accuracy")
+    assert found["balanced_accuracy"] == pytest.approx(expected)
+
+
+def test_what_is_drawn_together_has_the_intervals_that_it_has_by_itself():
+    tests = [scored(2, 2.0), scored(3, 1.5), scored(4, 1.0)]
+    drawn = draw_together({str(place): judged(test) for place, test in enumerate(tests)}, SETTINGS)
+    for place, test in enumerate(tests):
+        alone = figure_intervals(test.logits, test.labels, test.clusters, SETTINGS)
+        assert drawn[str(place)].intervals() == {name: pytest.approx(interval) for name, interval in alone.items()}
 
 
 def test_pairing_makes_the_interval_narrower_than_two_apart():
@@ -82,10 +97,10 @@ def test_fairness_is_the_worst_banks_share_of_the_mean():
     weak[BANKS["south"]] = np.random.default_rng(9).normal(size=600)
     uneven = replace(test, logits=weak)
     own = [average_precision_score(uneven.labels[rows], uneven.logits[rows]) for rows in BANKS.values()]
-    value, (low, high) = fairness(uneven, "auprc", SETTINGS)
+    value, (low, high) = fairness(uneven, ["auprc"], SETTINGS)["auprc"]
     assert value == pytest.approx(min(own) / np.mean(own))
     assert 0 <= low <= value <= high <= 1
-    assert fairness(test, "auprc", SETTINGS)[0] > value
+    assert fairness(test, ["auprc", "recall_at_budget"], SETTINGS)["auprc"][0] > value
 
 
 def test_a_bank_without_a_fraud_or_without_rows_has_no_part_in_fairness_and_without_any_there_is_none():
@@ -93,5 +108,5 @@ def test_a_bank_without_a_fraud_or_without_rows_has_no_part_in_fairness_and_with
     labels = test.labels.copy()
     labels[BANKS["south"]] = 0
     quiet = replace(test, labels=labels, banks=BANKS | {"empty": slice(1500, 1500)})
-    assert fairness(quiet, "auprc", SETTINGS) == (1.0, (1.0, 1.0))
-    assert fairness(replace(test, labels=np.zeros(1500, np.int8)), "auprc", SETTINGS) is None
+    assert fairness(quiet, ["auprc"], SETTINGS) == {"auprc": (1.0, (1.0, 1.0))}
+    assert fairness(replace(test, labels=np.zeros(1500, np.int8)), ["auprc"], SETTINGS) == {}
