@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fraudfl.errors import BundleError, CheckpointError
+from fraudfl.errors import BundleError
 from fraudfl.trust.departure import Departure
 from fraudfl.trust.keys import now_text
 from server.pki import Pki
@@ -87,10 +87,10 @@ def replaced(workspace: Workspace, phase: str) -> str | None:
 
 
 def refuse_closed(workspace: Workspace, phase: str) -> None:
-    """Raise CheckpointError when a phase may not go on."""
+    """Raise BundleError when a phase may not go on."""
     reason = closed(workspace, phase)
     if reason:
-        raise CheckpointError(f"{reason}. It cannot be gone on with")
+        raise BundleError(f"{reason}. It cannot be gone on with")
 
 
 def holders(workspace: Workspace, versions: Iterable[Version]) -> dict[int, tuple[str, ...]]:

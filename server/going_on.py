@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fraudfl.errors import CheckpointError
+from fraudfl.errors import BundleError
 from fraudfl.protocols import Checkpoint
 from fraudfl.transfer.model import vector_digest
 from fraudfl.unlearning import Point
@@ -30,7 +30,8 @@ def copy_checkpoint(workspace: Workspace, phase: str, start: Point) -> None:
         start: Another phase, and the round of its checkpoint.
 
     Raises:
-        CheckpointError: when it is not there, or holds what a bank released that left.
+        BundleError: when it holds what a bank released that left.
+        CheckpointError: when it is not there.
     """
     assert start.phase is not None  # the caller has looked
     assert start.round is not None
@@ -51,7 +52,7 @@ def _refuse_held(workspace: Workspace, start: Point) -> None:
     versions = registered(workspace)
     for bank in sorted({one.bank for one in departures(workspace)}):
         if past_of(workspace, bank, versions).holds(start):
-            raise CheckpointError(
+            raise BundleError(
                 f"the model of {start} holds what bank {bank} released, which left and is to be unlearned; it is not "
                 "gone on from"
             )

@@ -30,9 +30,9 @@ def prepare(workspace: Workspace, settings: AnyPhase, contract: Contract, banks:
         banks: Those that there are; the phase takes its own from them when it first begins.
 
     Raises:
-        BundleError: when the model to start from holds what a bank released that left and is to be unlearned.
-        CheckpointError: when another plan was begun here than the configuration makes now, or a phase that began holds
-            what such a bank released.
+        BundleError: when a phase that began, or the model to start from, holds what a bank released that left and is to
+            be unlearned.
+        CheckpointError: when another plan was begun here than the configuration makes now.
         ConfigError: when its banks, or the model to start from, are not there.
     """
     refuse_closed(workspace, settings.name)

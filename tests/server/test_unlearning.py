@@ -185,7 +185,7 @@ def test_phases_that_hold_it_are_not_gone_on_with_nor_trained_on_from(place: Pla
     workspace = place.workspace
     for name, again in zip(("pilot", "rollout"), AGAIN, strict=True):
         assert f"phase {again!r} takes its place" in closed(workspace, name)
-        with pytest.raises(CheckpointError, match=r"left on .* cannot be gone on with"):
+        with pytest.raises(BundleError, match=r"left on .* cannot be gone on with"):
             place.run(name)
         assert closed(workspace, again) == ""
     for start in ("1", "champion"):
