@@ -85,10 +85,6 @@ class PrivacyConfig(Frozen):
                 "when banks share the noise, since each bank would walk on with too little of it. Set "
                 "`steps_per_round: 1`, or use mode `local`"
             )
-        if self.expected_units is None:
-            raise ValueError(
-                "mode `distributed` needs `expected_units`: a public estimate of all banks' units together"
-            )
         return self
 
 
