@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fraudfl.assessment.estimates import Ahead, Envelopes, Estimate, expected_inputs, traffic
+from fraudfl.assessment.estimates import Ahead, Envelopes, Estimate, Rows, expected_inputs, traffic
 from fraudfl.assessment.negotiated import Schema, negotiate
 from fraudfl.assessment.pace import Pace, phase_seconds
 from fraudfl.assessment.profile import Floats, Profile
@@ -126,9 +126,9 @@ def _estimate(phase: Phase, coming: Ahead, profile: Profile, published: Publishe
     plan = coming.plan
     envelopes = Envelopes.measured(phase.state.meter, len(squeeze(published.to_bytes())[1]))
     inputs = expected_inputs(plan, profile)
-    up, down = traffic(coming, inputs, envelopes)
+    rows = Rows.of(profile)
+    up, down = traffic(coming, inputs, rows, envelopes)
     asked = min(coming.banks, coming.cohort or coming.banks)
-    rows = profile.rows_in("train").value / profile.banks
     return Estimate(
         phase=plan.phase,
         kind=plan.kind,
@@ -138,7 +138,7 @@ def _estimate(phase: Phase, coming: Ahead, profile: Profile, published: Publishe
         weights=plan.model.size(inputs),
         bytes_up=up,
         bytes_down=down,
-        seconds=phase_seconds(plan, coming.banks, asked, rows, inputs, pace),
+        seconds=phase_seconds(plan, coming.banks, asked, rows.train, inputs, pace),
         epsilon=coming.epsilon,
         delta=plan.privacy.delta if plan.private else None,
     )

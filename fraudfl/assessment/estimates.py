@@ -17,7 +17,7 @@ from fraudfl.features.declaration import declare
 from fraudfl.features.sketch import sketch_size
 from fraudfl.frozen import Frozen
 from fraudfl.plan import Plan
-from fraudfl.protocols import Kind
+from fraudfl.protocols import SUMMED, Kind
 from fraudfl.summed import parts_of
 from fraudfl.transfer.choice import most_bytes
 from fraudfl.transfer.meter import ByteMeter
@@ -28,15 +28,17 @@ _SOMETIMES_MISSING = frozenset({"fraud_rate", "distance", "since_last"})
 _ZSTD = {"float32": 0.86, "float16": 0.93, "int8": 0.9, "topk": 1.0}
 """What Zstandard leaves of encoded weights."""
 _ENCODER_PER_NUMBER = {"quantile": 240.0, "both": 260.0, "robust": 25.0, "standard": 25.0}
-"""Bytes of an encoder per numeric feature, squeezed."""
-_PER_SKETCH_BIN, _PER_SCORE_BIN = 0.12, 0.17
-"""Bytes of counts in the open per bin, most of which are empty; with noise none is, and each takes two."""
+_NOISY_KNOTS = 2.2
+"""Bytes of an encoder per numeric feature, squeezed; noise in the sketches bends its curves that much more often."""
+_SKETCH, _SCORES = 8.5, 7.5
+"""Bytes of counts in the open, most of which are empty: of a sketch per column and rows^0.29, of scores per √rows."""
 _NOISY_BIN = 2.0
-_MODEL_VALUES = 210
-"""Digests and numbers that name the model in a request."""
-_REVEAL, _CONFIRM = 420, 320
-"""A signed reveal, and a confirmation, up; the set of survivors they name comes on top."""
-_PER_MEMBER = {"key": 190.0, "confirmation": 150.0}
+"""Bytes of a count in the open that noise has filled."""
+_MODEL_VALUES, _ADDRESS = 210, 100
+"""Digests and numbers in a request: of the model, and of a cohort under secure aggregation."""
+_KEY, _CONFIRM, _REVEAL = 510, 505, 535
+"""What carries a signature, up: a phase key, a confirmation, a reveal; a set of survivors comes on top."""
+_PER_MEMBER = {"key": 280.0, "confirmation": 140.0}
 """Bytes per bank in lists of phase keys and of confirmations, squeezed; nearly all of it are signatures."""
 
 
@@ -117,41 +119,55 @@ def expected_inputs(plan: Plan, profile: Profile) -> int:
     return numbers + values
 
 
-def traffic(ahead: Ahead, inputs: int, envelopes: Envelopes) -> tuple[int, int]:
+@dataclass(frozen=True)
+class Rows:
+    """Transactions of an ordinary bank in its windows; `train` holds the validation rows, too."""
+
+    train: float
+    test: float
+
+    @classmethod
+    def of(cls, profile: Profile) -> Rows:
+        """The mean over the banks that were counted."""
+        return cls(*(profile.rows_in(part).value / profile.banks for part in ("train", "test")))
+
+
+def traffic(ahead: Ahead, inputs: int, rows: Rows, envelopes: Envelopes) -> tuple[int, int]:
     """Bytes up and down over all banks of a training phase."""
     plan, asked = ahead.plan, min(ahead.banks, ahead.cohort or ahead.banks)
-    model = _Model(plan, inputs)
+    model, counts = _Model(plan, inputs), _Counts(plan, inputs, asked, rows)
     totals = {"up": ahead.banks * envelopes.hello / 2, "down": ahead.banks * envelopes.hello / 2}
+    secure = plan.secure_aggregation
 
     def ask(kind: Kind, banks: int, down: float, up: float) -> None:
         totals["down"] += banks * (envelopes.down + down)
         totals["up"] += banks * (envelopes.up + up)
-        if plan.secure_aggregation is not None and plan.secure_aggregation.recover and kind in _OPENED:
-            members = banks / 4
-            totals["down"] += banks * (2 * envelopes.down + 2 * members + _PER_MEMBER["confirmation"] * banks)
-            totals["up"] += banks * (2 * envelopes.up + _CONFIRM + _REVEAL + 2 * members)
+        if secure is None or kind not in SUMMED:
+            return
+        totals["down"] += banks * _ADDRESS
+        if secure.recover:
+            # Each is told, twice, who survived, and gets the confirmations of all.
+            totals["down"] += banks * (2 * (envelopes.down + _ADDRESS) + _PER_MEMBER["confirmation"] * banks)
+            totals["up"] += banks * (2 * envelopes.up + _CONFIRM + _REVEAL + banks / 2)
 
-    keys = 0.0 if plan.secure_aggregation is None else _PER_MEMBER["key"]
-    ask("join", ahead.banks, len(squeeze(plan.canonical_json())[1]), keys * 2)
-    if plan.secure_aggregation is not None:
-        ask("peers", ahead.banks, keys * ahead.banks, 0)
+    ask("join", ahead.banks, len(squeeze(plan.canonical_json())[1]), 0 if secure is None else _KEY)
+    if secure is not None:
+        ask("peers", ahead.banks, _PER_MEMBER["key"] * ahead.banks, 0)
     if not plan.given_start:
-        ask("sketch", asked, 0, _counts(plan, "sketch", inputs, asked))
-    whole = most_bytes("float32", model.size, model.tensors) * _ZSTD["float32"] if plan.given_start else 0.0
-    ask("train", asked, _MODEL_VALUES + model.encoder + whole, model.up(asked))
+        ask("sketch", asked, 0, counts.sketch)
+    ask("train", asked, _MODEL_VALUES + model.first, model.up(asked) + counts.look)
     for _ in range(plan.rounds - 1):
-        # Who was not asked in the round before gets the model whole, and the encoder when it comes for the first time.
-        ask("train", asked, _MODEL_VALUES + model.down(asked, ahead.banks), model.up(asked))
-    late = (ahead.banks - asked) * model.encoder
-    totals["down"] += late
-    ask("evaluate", asked, _MODEL_VALUES + model.down(asked, ahead.banks), _counts(plan, "evaluate", inputs, asked))
+        ask("train", asked, _MODEL_VALUES + model.down(asked, ahead.banks), model.up(asked) + counts.look)
+    # Who was not asked in the first round gets the encoder later.
+    totals["down"] += (ahead.banks - asked) * model.encoder
+    last = _MODEL_VALUES + model.down(asked, ahead.banks)
+    for _ in plan.looks:
+        ask("look", asked, last, counts.scores("look") / 2)
+    ask("evaluate", asked, last, counts.scores("evaluate"))
     if plan.alone:
-        ask("alone", asked, _MODEL_VALUES, _counts(plan, "alone", inputs, asked))
-        ask("gain", asked, _MODEL_VALUES, _counts(plan, "gain", inputs, asked))
+        ask("alone", asked, _MODEL_VALUES, counts.scores("alone"))
+        ask("gain", asked, last, counts.gain)
     return round(totals["up"]), round(totals["down"])
-
-
-_OPENED: frozenset[Kind] = frozenset({"sketch", "train", "evaluate", "alone", "gain"})
 
 
 @dataclass(frozen=True)
@@ -169,36 +185,70 @@ class _Model:
 
     @property
     def encoder(self) -> float:
-        per_number = _ENCODER_PER_NUMBER[self.plan.encoder.scaling]
-        return 0.0 if self.plan.given_start else per_number * len(self.plan.encoder.numeric)
+        bends = 1.0 if self.plan.encoder_noise is None else _NOISY_KNOTS
+        return bends * _ENCODER_PER_NUMBER[self.plan.encoder.scaling] * len(self.plan.encoder.numeric)
+
+    @property
+    def first(self) -> float:
+        """What comes with the first round: the encoder, and the model where it is not the public start."""
+        return self.encoder + (self.whole if self.plan.given_start else 0.0)
+
+    @property
+    def whole(self) -> float:
+        return most_bytes("float32", self.size, self.tensors) * _ZSTD["float32"]
 
     def up(self, asked: int) -> float:
-        """One update, with the histogram of the validation rows where the plan has one."""
+        """One update."""
         if self.plan.secure_aggregation is not None:
             return _masked(self.plan, "train", self.inputs, asked)
         codec = self.plan.codec
-        update = most_bytes(codec.up, self.size, self.tensors, codec.keep) * _ZSTD[codec.up]
-        looks = 0.0 if self.plan.private else _PER_SCORE_BIN * 2 * self.plan.score_bins.size / self.plan.evaluate_every
-        return update + looks
+        return most_bytes(codec.up, self.size, self.tensors, codec.keep) * _ZSTD[codec.up]
 
     def down(self, asked: int, banks: int) -> float:
         """The model: a delta for who keeps up, whole for who does not."""
-        down = self.plan.codec.down
-        keeping = asked / banks
-        whole = most_bytes("float32", self.size, self.tensors) * _ZSTD["float32"]
-        return keeping * most_bytes(down, self.size, self.tensors) * _ZSTD[down] + (1 - keeping) * whole
+        down, keeping = self.plan.codec.down, asked / banks
+        return keeping * most_bytes(down, self.size, self.tensors) * _ZSTD[down] + (1 - keeping) * self.whole
 
 
-def _counts(plan: Plan, kind: Kind, inputs: int, asked: int) -> float:
-    """Bytes of one bank's counts of a kind."""
-    if plan.secure_aggregation is not None:
-        return _masked(plan, kind, inputs, asked)
-    noisy = plan.mechanism(kind) is not None
-    if kind == "sketch":
-        return sketch_size(plan.encoder) * (_NOISY_BIN if noisy else _PER_SKETCH_BIN)
-    if kind in ("evaluate", "alone"):
-        return 4 * plan.score_bins.size * (_NOISY_BIN if noisy else _PER_SCORE_BIN)
-    return 20.0
+@dataclass(frozen=True)
+class _Counts:
+    """Bytes of one bank's counts."""
+
+    plan: Plan
+    inputs: int
+    asked: int
+    rows: Rows
+
+    @property
+    def sketch(self) -> float:
+        columns = len(self.plan.encoder.numeric) + len(self.plan.encoder.categorical)
+        return self._of("sketch", sketch_size(self.plan.encoder), _SKETCH * columns * self.rows.train**0.29)
+
+    @property
+    def look(self) -> float:
+        """The histogram of the validation rows that comes with an update in the open."""
+        if self.plan.secure_aggregation is not None or self.plan.private:
+            return 0.0
+        return _SCORES * math.sqrt(self._validation) / self.plan.evaluate_every
+
+    @property
+    def gain(self) -> float:
+        return self._of("gain", 12, 15.0)
+
+    def scores(self, kind: Kind) -> float:
+        return self._of(kind, 4 * self.plan.score_bins.size, _SCORES * math.sqrt(self._validation + self.rows.test))
+
+    @property
+    def _validation(self) -> float:
+        split = self.plan.split
+        if split.train_days is None:
+            return self.rows.train * split.validation_share
+        return self.rows.train * split.validation_days / (split.train_days[1] - split.train_days[0] + 1)
+
+    def _of(self, kind: Kind, bins: int, exact: float) -> float:
+        if self.plan.secure_aggregation is not None:
+            return _masked(self.plan, kind, self.inputs, self.asked)
+        return _NOISY_BIN * bins if self.plan.mechanism(kind) is not None else min(exact, float(bins))
 
 
 def _masked(plan: Plan, kind: Kind, inputs: int, asked: int) -> float:

@@ -11,7 +11,7 @@ import pytest
 from bank_tables import CONTRACT, LISTS, SPLIT, bank_table
 
 from fraudfl.assessment.counting import count_profile
-from fraudfl.assessment.estimates import Ahead, Envelopes, expected_inputs, traffic
+from fraudfl.assessment.estimates import Ahead, Envelopes, Rows, expected_inputs, traffic
 from fraudfl.assessment.profile import Profile
 from fraudfl.assessment.spec import profile_spec
 from fraudfl.config import ConsortiumConfig, EncoderConfig, FraudflConfig
@@ -26,6 +26,7 @@ from fraudfl.transfer.meter import ByteMeter
 
 NO_ENVELOPES = Envelopes(0, 0, 0)
 INPUTS = 60
+ROWS = Rows(train=3000, test=1000)
 
 
 def plan_of(**phase: Any) -> Plan:
@@ -43,7 +44,7 @@ def plan_of(**phase: Any) -> Plan:
 def rounds_alone(plan: Plan, banks: int = 10, cohort: int | None = None, rounds: int = 50) -> tuple[float, float]:
     """Bytes up and down of one bank in one round: a phase of many rounds less one of few."""
     many, few = (
-        traffic(Ahead(plan.model_copy(update={"rounds": number}), banks, cohort), INPUTS, NO_ENVELOPES)
+        traffic(Ahead(plan.model_copy(update={"rounds": number}), banks, cohort), INPUTS, ROWS, NO_ENVELOPES)
         for number in (rounds + 1, 1)
     )
     asked = (cohort or banks) * rounds
@@ -78,7 +79,7 @@ def test_banks_that_are_not_asked_every_round_get_the_model_whole_more_often() -
 def test_what_a_phase_starts_from_is_sent_once_and_nothing_is_sketched() -> None:
     fresh, given = plan_of(rounds=1), plan_of(rounds=1, start="champion")
     ups, downs = zip(
-        *(traffic(Ahead(plan, 10), INPUTS, NO_ENVELOPES) for plan in (fresh, given)),
+        *(traffic(Ahead(plan, 10), INPUTS, ROWS, NO_ENVELOPES) for plan in (fresh, given)),
         strict=True,
     )
     assert ups[0] > ups[1]
@@ -96,7 +97,7 @@ def test_envelopes_are_those_of_messages_that_carried_a_known_load() -> None:
     assert Envelopes.measured(meter, 900) == Envelopes(down=600, up=600, hello=700)
     plan = plan_of()
     bare, dressed = (
-        traffic(Ahead(plan, 2), INPUTS, envelopes) for envelopes in (NO_ENVELOPES, Envelopes.measured(meter, 900))
+        traffic(Ahead(plan, 2), INPUTS, ROWS, envelopes) for envelopes in (NO_ENVELOPES, Envelopes.measured(meter, 900))
     )
     questions = plan.rounds + 3  # join, sketch, the rounds, evaluate
     assert dressed[0] - bare[0] == pytest.approx(2 * (350 + 600 * questions), abs=1)
