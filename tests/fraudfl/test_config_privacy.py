@@ -78,7 +78,7 @@ REFUSALS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "expected units",
         DISTRIBUTED,
         {"privacy": {"expected_units": None}},
-        "mode `distributed` needs `expected_units`: a public estimate of all banks' units together",
+        "mode `distributed` needs `privacy.expected_units`: a public estimate of all banks' units together",
     ),
     (
         "colluding",
