@@ -16,7 +16,7 @@ from fraudfl.monitoring.settings import ScoringConfig
 from fraudfl.plan import Plan
 
 FOLDER = "monitoring"
-_REPLICATES = 60  # a bank reports while the coordinator waits
+_REPLICATES = 40  # a bank reports while the coordinator waits
 
 
 class WindowReports:

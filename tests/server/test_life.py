@@ -37,8 +37,8 @@ from server.life import ConsortiumLife
 from server.preparing import prepare
 from server.workspace import PhaseFolder, Workspace
 
-DRIFT, FRAUD, WINDOWS = 7, 8, 11
-"""Windows: amounts grow from the seventh on, cash is drawn from the eighth on; the first four are the reference."""
+DRIFT, FRAUD, WINDOWS = 6, 7, 10
+"""Windows: amounts grow from the sixth on, cash is drawn from the seventh on; the first four are the reference."""
 FIRST = date(2023, 5, 31)
 RETRAIN = {"wait_days": 30, "train_days": 90}
 CONFIG = FraudflConfig.model_validate(
@@ -48,8 +48,8 @@ CONFIG = FraudflConfig.model_validate(
             "source": "generated",
             "generator": {
                 "banks": 3,
-                "transactions": 16 * 5000,
-                "days": 16 * 30,
+                "transactions": 15 * 5000,
+                "days": 15 * 30,
                 "start": "2023-01-01",
                 "fraud_rate": 0.015,
                 "changes": {
@@ -259,22 +259,6 @@ def test_a_bank_sees_its_own_windows_and_the_coordinator_does_not(year):
     assert own["amount"]["psi"] > 0.05
     rows = sum(report["rows"] for report in reports)
     assert 0 < rows < sum(window["rows"] for window in year.monitoring["windows"])
-
-
-def test_a_phase_is_played_for_some_days_and_later_for_the_rest(year, tmp_path):
-    workspace = Workspace(shutil.copytree(year.workspace.path, tmp_path / "work"))
-    folder = workspace.phase("watch")
-    shutil.rmtree(folder.path)
-    again = Year(workspace, tmp_path)
-    workspace.phase("watch").set_days(60)
-    section = again.play("watch")["monitoring"]
-    assert [window["number"] for window in section["windows"]] == [1, 2]
-    assert section["left"] == WINDOWS - 1
-    assert section["windows"][0]["performance"] is not None
-    assert section["windows"][1]["performance"] is None
-    workspace.phase("watch").set_days(90)
-    section = again.play("watch")["monitoring"]
-    assert [window["number"] for window in section["windows"]] == [1, 2, 3]
 
 
 def test_where_no_bank_s_folder_is_here_the_sums_of_both_decide(year, tmp_path):

@@ -182,3 +182,28 @@ def test_the_agenda_takes_every_window_twice_and_then_ends():
     assert [due.day for due in steps] == sorted(due.day for due in steps)
     assert all(steps.index(Due(SPEC.ends(n), "watch", n)) < steps.index(Due(SPEC.labels_known(n), "outcome", n))
                for n in range(1, 13))  # fmt: skip
+
+
+def test_a_model_that_won_a_contest_is_held_against_what_it_promised_there():
+    """Fraud has become harder: what counts is whether the new model does worse than when it was chosen."""
+    quiet = [window(number, missed=0.05) for number in range(1, 5)]
+    made = history(*quiet, window(5, missed=0.4), window(6, model=2, missed=0.4), window(7, model=2, missed=0.9))
+    made.standards[2] = window(5, missed=0.4).scored(BINS)
+    reports = made.reports()
+    assert reports[4].performance.missed_ratio.low > 1.5
+    assert reports[5].performance.missed_ratio.value == pytest.approx(1.0, abs=0.3)
+    assert reports[5].performance.calibration_shift is not None
+    assert "balanced_accuracy" in reports[5].performance.drops
+    assert [(alert.rule, alert.window) for alert in made.raised([MISSED])] == [
+        ("missed", SPEC.name_of(5)),
+        ("missed", SPEC.name_of(7)),
+    ]
+
+
+def test_one_promised_window_is_as_uncertain_as_one_of_the_model_before():
+    jumpy = history(*(window(number, missed=0.1 * number) for number in range(1, 5)), window(5, model=2))
+    calm = history(*(window(number, missed=0.2) for number in range(1, 5)), window(5, model=2))
+    for made in (jumpy, calm):
+        made.standards[2] = window(5).scored(BINS)
+    widths = [made.reports()[-1].performance.drops["auprc"] for made in (jumpy, calm)]
+    assert widths[0].high - widths[0].low > 2 * (widths[1].high - widths[1].low)

@@ -137,3 +137,18 @@ def test_alerts_and_reports_can_be_written_as_json():
         "value": 0.1, "low": 0.03, "high": 0.2,
     }  # fmt: skip
     assert json.loads(json.dumps(alerts([PSI], [one])[0].to_dict()))["rule"] == "drift"
+
+
+def test_an_interval_that_is_wide_for_once_is_no_end_of_a_trouble_and_a_value_that_is_back_is():
+    history = [
+        labelled("m1", 0.1, 0.05, 0.15),
+        labelled("m2", 0.1, 0.00, 0.30),
+        labelled("m3", 0.1, 0.05, 0.15),
+        labelled("m4", 0.01, 0.00, 0.02),
+        labelled("m5", 0.1, 0.05, 0.15),
+    ]
+    assert [alert.window for alert in alerts([DROP], history)] == ["m1", "m5"]
+
+
+def test_a_value_that_may_be_chance_begins_no_trouble():
+    assert alerts([DROP], [labelled("m1", 0.1, 0.00, 0.30), labelled("m2", 0.1, 0.00, 0.30)]) == ()
