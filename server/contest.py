@@ -23,6 +23,7 @@ from fraudfl.metrics.figures import FigureName
 from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
 from fraudfl.models.bundle import Bundle
 from fraudfl.plan import Plan
+from server.departures import gone
 from server.models import Models
 from server.versions import Version, Window, spelled, window_of
 from server.workspace import Workspace
@@ -123,7 +124,8 @@ class Contest:
     def _scored(self, bundles: list[Bundle], split: SplitConfig) -> Iterator[_Rows]:
         """Each bank's rows of the window, with both models' scores; accounts are numbered through all banks."""
         accounts = 0
-        for path in bank_paths(self._workspace.banks):
+        left = gone(self._workspace)
+        for path in (path for path in bank_paths(self._workspace.banks) if path.name not in left):
             folder = BankFolder(path)
             table = folder.table()
             wanted = pa.array(split_rows(table, split).test)

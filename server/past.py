@@ -113,12 +113,16 @@ def _signed(workspace: Workspace, bank: str) -> dict[str, list[_Heard]]:
 
 
 def _traces(heard: list[_Heard]) -> dict[str, Trace]:
-    traces: dict[str, Trace] = {}
-    for kind in sorted({kind for kind, _, _ in heard}):
-        rounds = [number for name, number, _ in heard if name == kind]
-        moments = [at for name, _, at in heard if name == kind]
-        traces[kind] = Trace(kind=kind, first=min(rounds), rounds=len(set(rounds)), at=min(moments))
-    return traces
+    """By kind, in the order in which they began."""
+    found: dict[str, list[_Heard]] = {}
+    for one in sorted(heard, key=lambda one: one[2]):
+        found.setdefault(one[0], []).append(one)
+    return {kind: _trace(kind, releases) for kind, releases in found.items()}
+
+
+def _trace(kind: str, releases: list[_Heard]) -> Trace:
+    rounds = {number for _, number, _ in releases}
+    return Trace(kind=kind, first=min(rounds), rounds=len(rounds), at=releases[0][2])
 
 
 def _moment(seconds: float) -> str:

@@ -163,6 +163,8 @@ def test_the_bank_is_asked_nothing_any_more_and_the_others_have_the_new_roster(p
 def test_models_that_hold_it_are_marked_and_neither_promoted_nor_gone_back_to_but_by_force(place: Place) -> None:
     champion = Champion(place.workspace)
     assert {one.number: one.holds for one in champion.models.all()} == {1: (LEAVES,), 2: (LEAVES,), 3: (), 4: ()}
+    # Nor are its rows looked at to compare the others' models.
+    assert champion.contest.compare(champion.version(4), champion.version(2), "auprc").banks == 3
     # The touched champion stays in use.
     assert champion.models.aliases()["champion"] == 2
     with pytest.raises(BundleError, match="version 1 holds what bank bank-04 released"):
