@@ -4,8 +4,9 @@
 
 Each variant is a `fraudfl run` of its own; the figures are those that the banks keep (`banks/<id>/gain/`), which only
 a simulation can read side by side. Three times the handbook data (banks by account hash, by region, and with unequal
-shares of the accounts that fraud hits) and the generator's banks, each of which meets other kinds of fraud. `--quick`:
-one in four of the handbook's customers, by account hash, four rounds. The last line is one JSON object.
+shares of the accounts that fraud hits); the generator's banks, each of which meets other kinds of fraud; and these
+under differential privacy and secure aggregation. `--quick`: one in four of the handbook's customers, by account hash,
+four rounds. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def handbook(partition: str, quick: bool) -> dict[str, Any]:
     return facts
 
 
-def generated(seed: int) -> dict[str, Any]:
-    facts: dict[str, Any] = yaml.safe_load((CONFIGS / "quickstart.yaml").read_text())
+def generated(seed: int, config: str = "quickstart") -> dict[str, Any]:
+    facts: dict[str, Any] = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())
     facts["consortium"]["seed"] = seed
     facts["phases"][0]["baselines"] = ["alone"]
     return facts
@@ -139,6 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the handbook's folder")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", default="", help="variants whose name holds this")
     options = parser.parse_args()
     found = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -148,8 +150,11 @@ def main() -> None:
         else:
             variants = {f"handbook by {name}": (handbook(name, False), True) for name in PARTITIONS}
             variants |= {f"generated, seed {seed}": (generated(seed), False) for seed in (7, 11, 12)}
+            variants["generated, private"] = (generated(7, "quickstart-private"), False)
             data = options.data.resolve()
         for name, (facts, needs_data) in variants.items():
+            if options.only not in name:
+                continue
             reports, metrics, seconds = run(facts, data if needs_data else None)
             rows = [row(report) for report in reports if report["takings"] is not None]
             total = summary(rows, metrics)

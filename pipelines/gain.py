@@ -36,10 +36,10 @@ def count_gains(phase: Phase) -> Gains | None:
     try:
         summed = sum_counts(phase, "gain", phase.plan.rounds, lambda bank: model_for(phase, bank))
     except QuorumError as error:
-        phase.world.progress.event("gain", counted=False, reason=str(error))
+        phase.world.progress.event("gain missed", reason=str(error))
         return None
     bins = GainBins.from_vector(summed.vectors["gain"], noise=noise_of_sum(phase.plan, len(summed.banks)))
-    phase.world.progress.event("gain", counted=True, banks=len(summed.banks), noise=bins.noise)
+    phase.world.progress.event("gain", banks=len(summed.banks), noise=bins.noise)
     return Gains(bins, summed.banks)
 
 

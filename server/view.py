@@ -115,7 +115,9 @@ class RichView:
             case "resumed":
                 self.tell(f"going on after round {event['round']}")
                 self._advance(event["round"])
-            case "comparing" | "alone" | "evaluated":
+            case "gain missed":
+                self.tell(f"[yellow]the banks' gains were not counted:[/] {event['reason']}")
+            case "comparing" | "alone" | "evaluated" | "gain":
                 self._heard.clear()
                 self._describe({"comparing": "baselines"}.get(event["event"], "evaluating"), "")
             case "due":

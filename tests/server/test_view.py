@@ -25,6 +25,7 @@ EVENTS: list[dict[str, Any]] = [
     {"event": "evaluated", "auprc": 0.5},
     {"event": "comparing", "baselines": []},
     {"event": "something that later versions say"},
+    {"event": "gain missed", "reason": "2 of 6 banks answered"},
 ]
 ROW = {"auprc": 0.5, "auprc_bank_mean": None, "auroc": 0.9, "balanced_accuracy": 0.8, "recall_at_budget": 0.4}
 
@@ -75,6 +76,7 @@ def test_a_run_shows_rounds_banks_left_out_and_figures() -> None:
         "90.0%",
         "7.9",
         "sketches",
+        "the banks' gains were not counted: 2 of 6 banks answered",
     ):
         assert part in said, part
 
