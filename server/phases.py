@@ -228,6 +228,8 @@ class _Told:
         elif name == "round":
             facts |= {key: event[key] for key in ("round", "rounds", "auprc", "bytes_up", "bytes_down") if key in event}
             facts |= {"heard": [], "waiting": {}}
+        elif name == "look":
+            facts |= {key: event[key] for key in ("auprc",) if key in event}
         elif name == "heard":
             facts["waiting"].pop(event["bank"], None)
             facts["heard"] = sorted({*facts["heard"], event["bank"]})

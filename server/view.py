@@ -90,6 +90,8 @@ class RichView:
                 self._heard.clear()
                 if event["event"] == "look missed":
                     self.tell(f"[yellow]no look after round {event['round']}:[/] {event['reason']}")
+                elif "auprc" in event:
+                    self._describe(f"look after round {event['round']}", f"AUPRC {event['auprc']:.3f}")
             case "stopped" | "looked":
                 self.tell(f"early stopping: {event['reason']}")
             case "encoder":
