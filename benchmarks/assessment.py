@@ -75,7 +75,9 @@ def run(name: str, phase: dict[str, Any], base: Path, *, quick: bool) -> dict[st
         "--workspace",
         str(place / "work"),
     ]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise SystemExit(f"{name}: the run failed\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
     return compare(Workspace(place / "work"))
 
 

@@ -114,6 +114,11 @@ def _schema_lines(facts: Facts) -> Iterator[str]:
             cut = [value for value in one["values"] if value not in one["agreed"]]
             rare = f"; too rare: {', '.join(cut)}" if cut else ""
             yield f"{one['column']}: {', '.join(one['agreed']) or 'no value is frequent enough'}{rare}"
+    for column, (low, high) in facts["schema"]["units"].items():
+        yield f"{column}: in a unit in which its median magnitude is {low:,.4g} to {high:,.4g}"
+    if facts["schema"]["period"]:
+        first, last = facts["schema"]["period"]
+        yield f"transactions from {first[:7]} to {last[:7]}"
 
 
 def _months(months: list[Facts]) -> Table:

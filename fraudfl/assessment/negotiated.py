@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from datetime import date
 from typing import Literal
 
 from pydantic import Field
@@ -42,17 +44,24 @@ class Schema(Frozen):
         left_out: Columns that they do without.
         doubtful: Columns that stay although noise does not tell whether they reach what is asked for.
         categories: Public list of values per categorical column that stays: those that are frequent enough.
+        units: Per numeric column that stays: edges that the median magnitude lies between, which says its unit.
+        period: First and last month of the plan in which the consortium has transactions.
     """
 
     left_out: tuple[LeftOut, ...] = ()
     doubtful: tuple[str, ...] = ()
     categories: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    units: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    period: tuple[date, date] | None = None
 
     def refuse_strangers(self, profile: Profile) -> None:
         """Raise WireError when it names columns or values that were not asked about."""
         values = profile.spec.values.categorical
         columns = {entry.column for entry in self.left_out} | set(self.doubtful)
-        if not columns <= set(profile.spec.optional) or not set(self.categories) <= set(values):
+        numbers = set(profile.spec.values.numeric)
+        if not (
+            columns <= set(profile.spec.optional) and set(self.categories) <= set(values) and set(self.units) <= numbers
+        ):
             raise WireError("the negotiated schema names columns that this assessment did not ask about")
         if any(not set(kept) <= set(values[name]) for name, kept in self.categories.items()):
             raise WireError("the negotiated schema lists values that this assessment did not ask about")
@@ -81,7 +90,14 @@ def negotiate(profile: Profile, demands: Demands) -> Schema:
         for name in profile.spec.values.categorical
         if name not in gone
     }
-    return Schema(left_out=tuple(left_out), doubtful=tuple(doubtful), categories=lists)
+    months = [month for month, rows in profile.months().items() if rows.low > 0]
+    return Schema(
+        left_out=tuple(left_out),
+        doubtful=tuple(doubtful),
+        categories=lists,
+        units={name: ends for name in profile.spec.values.numeric if name not in gone for ends in _unit(profile, name)},
+        period=(months[0], months[-1]) if months else None,
+    )
 
 
 def negotiated(config: FraudflConfig, schema: Schema) -> FraudflConfig:
@@ -101,6 +117,12 @@ def negotiated(config: FraudflConfig, schema: Schema) -> FraudflConfig:
             "encoder": config.encoder.model_copy(update={"categories": dict(agreed)}),
         }
     )
+
+
+def _unit(profile: Profile, column: str) -> list[tuple[float, float]]:
+    """One pair of edges, or none where no value is visible or the bins end."""
+    ends = profile.magnitude(column)
+    return [] if ends is None or math.isinf(ends[1]) else [ends]
 
 
 def _left_out(column: str, reason: Literal["few-banks", "few-rows"], found: float, least: float) -> LeftOut:

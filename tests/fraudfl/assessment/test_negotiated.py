@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import pytest
 from bank_tables import CONTRACT, LISTS, SPLIT, bank_table
@@ -56,6 +58,16 @@ def test_a_column_that_all_banks_fill_in_too_few_rows_goes():
     assert "channel" not in schema.categories
 
 
+def test_units_and_the_period_are_written_down():
+    schema = negotiate(summed(bank_table(seed=1), without_score(2)), Demands(least_banks=0.6))
+    assert set(schema.units) == {"amount"}  # score is left out
+    low, high = schema.units["amount"]
+    assert low < 20.1 < high  # amounts are log-normal around e^3
+    assert schema.period == (date(2025, 1, 1), date(2025, 3, 1))
+    nobody = Profile(SPEC, np.zeros(SPEC.size), banks=2)
+    assert (negotiate(nobody, Demands()).units, negotiate(nobody, Demands()).period) == ({}, None)
+
+
 def test_under_noise_a_column_goes_only_when_it_misses_for_certain():
     tables = [bank_table(seed=1), *(without_score(seed) for seed in range(2, 8))]
     sure = negotiate(summed(*tables, deviation=0.5), Demands(least_banks=0.5))
@@ -98,6 +110,7 @@ def test_a_categorical_column_can_be_left_out_too():
         Schema(left_out=(LeftOut(column="amount", reason="few-rows", found=0, least=0.1),)),
         Schema(categories={"currency": ("XXX",)}),
         Schema(categories={"password": ()}),
+        Schema(units={"password": (1, 2)}),
     ],
 )
 def test_a_schema_that_names_what_was_not_asked_about_is_refused(schema):
