@@ -10,32 +10,22 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fraudfl.config import MonitoringConfig
 from fraudfl.errors import BundleError, QuorumError
-from fraudfl.models.mlp import build_model, layout
 from fraudfl.monitoring.agenda import Due, next_due
 from fraudfl.monitoring.history import History
 from fraudfl.monitoring.life import Challenge, Clock, Contested, Life, Serving
 from fraudfl.monitoring.observed import Observed
-from fraudfl.monitoring.report import WindowReport
 from fraudfl.monitoring.rules import Alert
 from fraudfl.monitoring.settings import ScoringConfig
 from fraudfl.monitoring.sinks import AlertSink, deliver
-from fraudfl.protocols import Kind, Scalar
-from fraudfl.transfer.codec import encode
-from fraudfl.transfer.model import vector_digest
-from pipelines.asking import Enclosed
 from pipelines.clocks import RealClock, SimulatedClock
-from pipelines.counts import sum_counts
 from pipelines.phase import continued, meet, outcome_so_far
-from pipelines.summing import Summed
 from pipelines.watch_notes import Notes, Waiting
+from pipelines.window_counts import WindowCounts
+from pipelines.window_outcome import in_short, sections
 from pipelines.world import Phase
-
-THRESHOLD = "budget"
-"""Which of a model's thresholds makes its alerts."""
 
 
 def run_monitoring(
@@ -77,12 +67,11 @@ class Monitoring:
         scoring = ScoringConfig(budget=phase.plan.alert_budget)
         self._history = History(self._spec, self._bins, scoring, settings.comparison)
         self._notes = Notes()
-        self._bundle = cache(life.serving)
+        self._counts = WindowCounts(phase, cache(lambda version: life.serving(str(version)).bundle))
 
     def run(self, days: int | None = None) -> dict[str, Any]:
         """Take step after step, up to a day; returns the outcome."""
         until = None if days is None else self._spec.first + timedelta(days=days)
-        started = time.monotonic()
         if continued(self._phase):
             self._notes = Notes.from_facts(self._phase.state.notes)
             for facts in self._notes.observed.values():
@@ -97,11 +86,12 @@ class Monitoring:
             self._save()
         while (due := self._next()) is not None and (until is None or due.day <= until):
             self._clock.wait_until(due.day)
+            started = time.monotonic()
             self._step(due)
+            self._phase.state.seconds += time.monotonic() - started
         if not self._history.observed and self._notes.missed:
             raise QuorumError(f"no window was answered by enough banks; the last: {self._notes.missed[-1]['reason']}")
-        outcome = outcome_so_far(self._phase) | {"status": "completed", "monitoring": self._section()}
-        return outcome | {"seconds": self._phase.state.seconds + time.monotonic() - started}
+        return outcome_so_far(self._phase) | {"status": "completed"} | sections(self._history, self._notes)
 
     def _next(self) -> Due | None:
         retrain = None if self._notes.waiting is None else self._notes.waiting.due
@@ -124,34 +114,31 @@ class Monitoring:
 
     def _watch(self, due: Due) -> None:
         """Ask what the window's features and scores look like."""
-        version = self._notes.version
-        summed = self._asked("watch", due, version)
+        observed = self._or_missed(due, lambda: self._counts.watch(due.window, self._notes.version))
         self._notes.watched.add(due.window)
-        if summed is None:
+        if observed is None:
             # What was not watched is not judged either.
             self._notes.judged.add(due.window)
             return
-        observed = Observed(
-            window=due.window,
-            name=self._spec.name_of(due.window),
-            model=version,
-            threshold=self._threshold(version),
-            features=_whole(summed.vectors["features"]),
-            scores=_whole(summed.vectors["scores"]),
-            banks=len(summed.banks),
-            noise=self._noise("watch", summed),
-        )
         self._put(observed)
 
     def _judge(self, due: Due) -> None:
         """Ask how the model that was in use did, now that labels are known."""
         observed = self._history.window(due.window)
         assert observed is not None  # what was not watched is not due
-        summed = self._asked("outcome", due, observed.model)
+        judged = self._or_missed(due, lambda: self._counts.judge(observed))
         self._notes.judged.add(due.window)
-        if summed is not None:
-            counts = _whole(summed.vectors["scores"])
-            self._put(observed.judged(counts, summed.banks, self._noise("outcome", summed)))
+        if judged is not None:
+            self._put(judged)
+
+    def _or_missed(self, due: Due, ask: Callable[[], Observed]) -> Observed | None:
+        """What the banks answer; None where too few did, which does not end the watching of later windows."""
+        try:
+            return ask()
+        except QuorumError as error:
+            self._notes.missed.append({"window": due.window, "step": due.step, "reason": str(error)})
+            self._phase.world.progress.event("missed", window=due.window, step=due.step, reason=str(error))
+            return None
 
     def _retrain(self, due: Due) -> None:
         """Train a challenger, and let it meet the champion on the newest window whose labels are known."""
@@ -247,45 +234,13 @@ class Monitoring:
         self._phase.state.model = np.asarray(serving.bundle.weights, dtype=np.float32)
         self._phase.world.progress.event("in use", version=serving.version)
 
-    def _asked(self, kind: Kind, due: Due, version: int) -> Summed | None:
-        """The sum over banks; None where too few answered, which does not end the watching of later windows."""
-        try:
-            summed = sum_counts(self._phase, kind, due.window, self._model(version))
-        except QuorumError as error:
-            self._notes.missed.append({"window": due.window, "step": kind, "reason": str(error)})
-            self._phase.world.progress.event("missed", window=due.window, step=kind, reason=str(error))
-            return None
-        self._phase.state.held |= dict.fromkeys(summed.banks, version)
-        return summed
-
-    def _model(self, version: int) -> Callable[[str], Enclosed]:
-        """The model for a bank: pinned by digest, and whole where the bank does not hold it."""
-        bundle = self._bundle(str(version)).bundle
-        weights = np.asarray(bundle.weights, dtype=np.float32)
-        values: dict[str, Scalar] = {
-            "version": version,
-            "model": vector_digest(weights),
-            "encoder": bundle.encoder.digest,
-            "threshold": self._threshold(version),
-        }
-        shape = layout(build_model(bundle.model, bundle.encoder.width))
-        whole = {"encoder": bundle.encoder.to_bytes(), "model": encode(weights, "float32", shape)}
-        held = self._phase.state.held
-        return lambda bank: Enclosed(values, {} if held.get(bank) == version else whole)
-
-    def _threshold(self, version: int) -> float:
-        return float(self._bundle(str(version)).bundle.thresholds[THRESHOLD])
-
-    def _noise(self, kind: Kind, summed: Summed) -> float:
-        """Variance of the noise in each count of a sum."""
-        mechanism = self._phase.plan.mechanism(kind)
-        return 0.0 if mechanism is None else mechanism.share_deviation**2 * len(summed.banks)
-
     def _put(self, observed: Observed) -> None:
         self._history.put(observed)
         self._notes.observed[observed.window] = observed.to_facts()
-        report = self._history.report(observed)
-        self._phase.world.progress.event("window", number=observed.window, **_short(report, observed))
+        facts = in_short(self._history.report(observed), observed)
+        self._phase.world.progress.event("window", number=observed.window, **facts)
+        figures = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}
+        self._phase.world.registry.log_round(observed.window, figures)
 
     def _save(self) -> None:
         state = self._phase.state
@@ -295,52 +250,9 @@ class Monitoring:
         state.notes = self._notes.to_facts()
         self._phase.save()
 
-    def _section(self) -> dict[str, Any]:
-        """What the outcome says of this phase beside what every phase says."""
-        notes = self._notes
-        return {
-            "windows": [
-                {"number": one.window, "model": one.model, "banks": one.banks} | self._history.report(one).to_dict()
-                for one in self._history.observed
-            ],
-            "planned": self._spec.windows,
-            "left": self._spec.windows - len(notes.judged),
-            "quiet": self._spec.quiet,
-            "alerts": [{name: value for name, value in facts.items() if name != "sent"} for facts in notes.alerts],
-            "actions": notes.actions,
-            "missed": notes.missed,
-            "version": notes.version,
-        }
-
 
 def _clock_of(phase: Phase) -> Clock:
     if phase.world.pooled is None:
         return RealClock(phase.world.fleet)
     assert phase.plan.watch is not None
     return SimulatedClock(phase.plan.watch.first)
-
-
-def _whole(vector: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.rint(vector).astype(np.int64)
-
-
-def _short(report: WindowReport, observed: Observed) -> dict[str, Any]:
-    """A window in a few figures, for whoever watches."""
-    facts: dict[str, Any] = {"days": report.window, "model": observed.model, "rows": report.rows}
-    drifted = [drift for drift in report.drifts if drift.p_adjusted <= 0.01]
-    if report.drifts:
-        worst = max(report.drifts, key=lambda drift: drift.psi)
-        facts |= {
-            "drifted": [drift.name for drift in drifted],
-            "psi": worst.psi,
-            "of": worst.name,
-            "p": worst.p_adjusted,
-        }
-    if report.alert_rate is not None:
-        facts["alert_rate"] = report.alert_rate.rate.value
-    if report.performance is not None:
-        facts |= {name: estimate.value for name, estimate in report.performance.figures.items()}
-        facts["frauds"] = report.performance.frauds
-        if report.performance.missed_ratio is not None:
-            facts["missed_ratio"] = report.performance.missed_ratio.value
-    return facts

@@ -13,7 +13,7 @@ from pipelines.world import State
 from server.checkpoint import FileCheckpoints
 from server.workspace import PhaseFolder, Workspace, write_json
 
-_OWN_SECTIONS = frozenset({"assessment", "monitoring", "early_stop", "savings_over_banks"})
+_OWN_SECTIONS = frozenset({"assessment", "monitoring", "early_stop", "savings_over_banks", "drift"})
 """What an outcome holds beyond the summary, by kind of phase or where the phase asks for it."""
 _FOR_GATES = frozenset({"fairness", "gain_bins", "personalised"})
 
