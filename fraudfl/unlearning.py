@@ -149,9 +149,9 @@ class Past:
 
     @property
     def newest(self) -> PastPhase | None:
-        """The newest phase that trained; None when none has."""
-        trained = [phase for phase in self.phases if phase.trains]
-        return trained[-1] if trained else None
+        """The newest phase that made a model, or was to make one of what the bank released; None when there is none."""
+        found = [phase for phase in self.phases if phase.trains and (phase.versions or self._is_touched(phase))]
+        return found[-1] if found else None
 
     def holds(self, point: Point) -> bool:
         """Whether a state depends on what the bank released; one that no phase here made may, and counts as if."""

@@ -93,6 +93,13 @@ def test_what_went_on_from_a_touched_version_is_touched_and_the_way_back_leads_p
     assert past.way_to(last) == (pilot, wave, last)
 
 
+def test_a_phase_that_made_nothing_yet_is_no_reason_to_leave_a_touched_model_as_it_is() -> None:
+    pilot = phase("pilot", traces=FULL, versions=(1,))
+    assert Past([pilot, phase("begun")]).newest is pilot
+    clean = phase("clean", versions=(2,))
+    assert Past([pilot, clean]).newest is clean
+
+
 def test_only_what_led_to_the_newest_model_is_run_again() -> None:
     pilot = phase("pilot", traces=FULL, versions=(1,))
     aside = phase("aside", origin=Point(version=1), versions=(2,))

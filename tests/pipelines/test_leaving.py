@@ -76,6 +76,19 @@ def test_a_retraining_from_the_checkpoint_before_a_late_bank_is_the_run_in_which
     assert LEAVES not in again.fleet.asked_of
 
 
+def test_from_the_last_checkpoint_only_thresholds_are_fitted_again(consortium: Make) -> None:
+    one = consortium("one", rounds=2, baselines=[])
+    run_phase(one.phase(), ())
+    again = without(consortium("again", rounds=2, baselines=[], start="1"))
+    phase = again.phase()
+    phase.before = forgetful(of_round(one, 2))
+    run_phase(phase, ())
+    first, made = (Bundle.load(run.place / "bundle") for run in (one, again))
+    assert made.weights.tobytes() == first.weights.tobytes()
+    assert made.thresholds != first.thresholds
+    assert {request.kind for request in again.fleet.asked} == {"join", "evaluate"}
+
+
 def test_under_secure_aggregation_a_phase_goes_on_from_anothers_checkpoint_with_new_keys(consortium: Make) -> None:
     one, never = (consortium(name, **SECURE, rounds=2) for name in ("one", "never"))
     one.happening = late(2)

@@ -21,7 +21,7 @@ from fraudfl.models.bundle import Bundle
 from fraudfl.protocols import Answer, Reply, Request
 from fraudfl.report.facts import Report
 from fraudfl.trust.departure import Departure
-from fraudfl.unlearning import Point
+from fraudfl.unlearning import PUBLIC, Point
 from pipelines.phase import run_phase
 from pipelines.world import State
 from server.assembly import PhaseRun
@@ -146,6 +146,17 @@ def test_the_new_model_is_that_of_a_consortium_in_which_the_bank_never_was(place
         assert made.weights.tobytes() != place.bundle(name).weights.tobytes()
     rounds = {request.round for request in place.fleets[AGAIN[0]].asked if request.kind == "train"}
     assert rounds == {3, 4}
+
+
+def test_a_second_bank_that_leaves_takes_both_retrainings_back_to_where_it_came_in(place: Place) -> None:
+    leaving = Unlearning(place.workspace, "bank-03")
+    assert leaving.clean == PUBLIC
+    new = [(one.replaces, one.settings.name, one.settings.start) for one in leaving.retraining]
+    assert new == [
+        (AGAIN[0], "without-bank-03-pilot", None),
+        (AGAIN[1], "without-bank-03", "without-bank-03-pilot"),
+    ]
+    assert {one.settings.banks.names for one in leaving.retraining} == {("bank-01", "bank-02")}
 
 
 def test_the_bank_is_asked_nothing_any_more_and_the_others_have_the_new_roster(place: Place) -> None:
