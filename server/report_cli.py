@@ -1,9 +1,10 @@
-"""`fraudfl report …`: writing the consortium's privacy report, and checking any."""
+"""`fraudfl report …`: writing the consortium's privacy report and its report of results, and checking any."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from rich.markup import escape
 from fraudfl.trust.keys import fingerprint
 from server.workspace import Workspace
 
-report_app = typer.Typer(help="Write and check privacy reports.", no_args_is_help=True)
+report_app = typer.Typer(help="Write and check reports.", no_args_is_help=True)
 
 WorkspaceDir = Annotated[Path, typer.Option("--workspace", "-w", help="The coordinator's workspace, or a run's.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the report's files.")]
@@ -33,17 +34,27 @@ def privacy(workspace: WorkspaceDir = Path("work"), out: Out = Path("privacy-rep
     """Write the consortium's privacy report as PDF, HTML and JSON, signed with the operator's key when there is one."""
     # Imported on use: it brings torch and the page compiler.
     from fraudfl.report.audit_file import read_audit
-    from fraudfl.report.sealing import SEAL_FILE
     from server.reporting import report_consortium
 
     folder = Workspace(workspace)
     found = audit or folder.coordinator / "audit.json"
     results = read_audit(found) if audit or found.exists() else None
-    written = report_consortium(folder, out, results)
-    for path in written:
-        _say(escape(str(path)))
-    if SEAL_FILE not in {path.name for path in written}:
-        _say(f"[yellow]not signed:[/] {escape(str(folder.coordinator / 'pki'))} holds no operator's key")
+    _say_written(report_consortium(folder, out, results), folder)
+
+
+@report_app.command("results")
+def results(
+    workspace: WorkspaceDir = Path("work"),
+    out: Out = Path("results-report"),
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", help="Write its pictures here, too, one SVG file each.")
+    ] = None,
+) -> None:
+    """Write what the phases came to, for the committee: PDF, HTML and JSON, signed with the operator's key."""
+    # Imported on use: it brings MLflow and the page compiler.
+    from server.results_report import report_results
+
+    _say_written(report_results(Workspace(workspace), out, pictures=pictures), Workspace(workspace))
 
 
 @report_app.command("verify")
@@ -65,11 +76,24 @@ def verify(report: ReportDir, key: Key = None) -> None:
 
 
 @report_app.command("schema")
-def schema() -> None:
-    """Print the JSON schema of report.json."""
+def schema(
+    of_results: Annotated[bool, typer.Option("--results", help="Of the report of results.")] = False,
+) -> None:
+    """Print the JSON schema of report.json: the privacy report's, or that of the report of results."""
     from fraudfl.report.rendering import json_schema
+    from fraudfl.results.schema import results_schema
 
-    sys.stdout.write(json.dumps(json_schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    found = results_schema() if of_results else json_schema()
+    sys.stdout.write(json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _say_written(written: Collection[Path], workspace: Workspace) -> None:
+    from fraudfl.report.sealing import SEAL_FILE
+
+    for path in written:
+        _say(escape(str(path)))
+    if SEAL_FILE not in {path.name for path in written}:
+        _say(f"[yellow]not signed:[/] {escape(str(workspace.coordinator / 'pki'))} holds no operator's key")
 
 
 def _say(text: str) -> None:

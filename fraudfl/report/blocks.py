@@ -1,4 +1,4 @@
-"""The pages of a report before they are set in type: sections of paragraphs, lists of facts, and tables.
+"""The pages of a report before they are set in type: sections of paragraphs, lists of facts, tables, and pictures.
 
 PDF and HTML are two renderings of the same blocks, so that they cannot say different things. Text is data here: neither
 rendering ever reads markup from it.
@@ -75,7 +75,23 @@ class Table:
     kind: Literal["table"] = "table"
 
 
-Block = Paragraph | Heading | Facts | Table
+@dataclass(frozen=True)
+class Picture:
+    """A picture, drawn by this program: unlike text it is markup, and nothing from elsewhere may be in it unescaped.
+
+    Attributes:
+        svg: An `svg` element, without anything that is loaded from elsewhere.
+        alt: What it shows, for those who do not see it.
+        caption: Stands above it.
+    """
+
+    svg: str
+    alt: str
+    caption: str = ""
+    kind: Literal["picture"] = "picture"
+
+
+Block = Paragraph | Heading | Facts | Table | Picture
 
 
 @dataclass(frozen=True)
@@ -106,8 +122,13 @@ def cell(words: Words) -> Cell:
 
 def shown(text: str) -> str:
     """Text that others wrote, fit to print: one line, of bearable length, with what cannot be seen spelled out."""
-    seen = "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in text)
-    return seen if len(seen) <= _LONGEST else f"{seen[: _LONGEST - 1]}…"
+    whole = seen(text)
+    return whole if len(whole) <= _LONGEST else f"{whole[: _LONGEST - 1]}…"
+
+
+def seen(text: str) -> str:
+    """Text of any length on one line, with what cannot be seen spelled out."""
+    return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in text)
 
 
 def paragraph(*words: str | Text, boxed: bool = False) -> Paragraph:

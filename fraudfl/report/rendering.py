@@ -1,4 +1,4 @@
-"""One report as PDF (typst), HTML (self-contained) and JSON (the facts themselves)."""
+"""A report as PDF (typst), HTML (self-contained) and JSON (the facts themselves)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any, Final
 
 from fraudfl.errors import RuntimeFailure
+from fraudfl.frozen import Frozen
 from fraudfl.report.document import Document, document
 from fraudfl.report.facts import Report
 
@@ -18,7 +19,15 @@ _STANDARD: Final = "a-2a"
 
 
 def render(report: Report) -> dict[str, bytes]:
-    """Render a report; the same report gives the same bytes.
+    """Render a privacy report; otherwise as `render_document`."""
+    return render_document(document(report), report, report.made_at)
+
+
+def render_document(laid_out: Document, facts: Frozen, made_at: str) -> dict[str, bytes]:
+    """Render a document and the facts that it was laid out from; the same facts give the same bytes.
+
+    Args:
+        made_at: When the report was made, ISO 8601.
 
     Returns:
         The files by name: `report.pdf`, `report.html`, `report.json`.
@@ -26,11 +35,10 @@ def render(report: Report) -> dict[str, bytes]:
     Raises:
         RuntimeFailure: when the pages cannot be set in type.
     """
-    laid_out = document(report)
-    return {PDF: _pdf(laid_out, report.made_at), HTML: _html(laid_out), JSON: to_json(report)}
+    return {PDF: _pdf(laid_out, made_at), HTML: _html(laid_out), JSON: to_json(facts)}
 
 
-def to_json(report: Report) -> bytes:
+def to_json(report: Frozen) -> bytes:
     """The report's JSON: sorted keys, indented for people."""
     facts = report.model_dump(mode="json")
     return (json.dumps(facts, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

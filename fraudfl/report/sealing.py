@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import AfterValidator, Field
 
 from fraudfl.errors import TrustError
 from fraudfl.folder import write_bytes
-from fraudfl.report.facts import Report
+from fraudfl.report.facts import Report, Subject
 from fraudfl.report.rendering import FILES, JSON, render
 from fraudfl.trust.keys import (
     PrivateKey,
@@ -37,7 +37,7 @@ def _all_three(files: dict[str, str]) -> dict[str, str]:
 
 
 class Seal(Signed):
-    """A signature over one report.
+    """A signature over one privacy report.
 
     Attributes:
         report: The report's id.
@@ -62,12 +62,53 @@ class Seal(Signed):
         return self.public_key
 
 
+class ResultsSeal(Seal):
+    """A signature over one report of results: it can be taken for no other's."""
+
+    purpose: ClassVar[str] = "results-report"
+
+    about: Literal["results"] = "results"
+
+
+class Named(Protocol):
+    """What every report says of itself."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def made_at(self) -> str:
+        """When it was made."""
+        ...
+
+    @property
+    def signer(self) -> str:
+        """Fingerprint of the key that signs; empty when there is none."""
+        ...
+
+    @property
+    def subject(self) -> Subject:
+        """Whom it is about."""
+        ...
+
+
 def write_report(report: Report, out: Path, key: PrivateKey | None) -> tuple[Path, ...]:
+    """Write a privacy report; otherwise as `write_sealed`."""
+    return write_sealed(report, render(report), out, key)
+
+
+def write_sealed(
+    report: Named, files: Mapping[str, bytes], out: Path, key: PrivateKey | None, kind: type[Seal] = Seal
+) -> tuple[Path, ...]:
     """Write a report's three files and the signature over them; earlier ones in the folder are replaced.
 
     Args:
+        files: As they were rendered, by name.
         out: The folder, made when there is none.
         key: Who signs; without one there is no signature, and the pages say so.
+        kind: What the signature is for.
 
     Returns:
         What was written.
@@ -78,7 +119,6 @@ def write_report(report: Report, out: Path, key: PrivateKey | None) -> tuple[Pat
     named = fingerprint(public_text(key)) if key is not None else ""
     if report.signer != named:
         raise TrustError(f"the report names {report.signer or 'no key'} as its signer, and {named or 'none'} signs")
-    files = render(report)
     try:
         out.mkdir(parents=True, exist_ok=True)
         # An older signature must never stand beside newer files.
@@ -86,7 +126,7 @@ def write_report(report: Report, out: Path, key: PrivateKey | None) -> tuple[Pat
         for name, data in files.items():
             write_bytes(out / name, data)
         if key is not None:
-            write_bytes(out / SEAL_FILE, _seal(report, files, key).to_bytes())
+            write_bytes(out / SEAL_FILE, _seal(report, files, key, kind).to_bytes())
     except OSError as error:
         raise TrustError(f"{out}: the report cannot be written ({error.strerror}); choose another --out") from error
     return tuple(out / name for name in (*files, *([SEAL_FILE] if key is not None else [])))
@@ -106,7 +146,7 @@ def verify_report(folder: Path, known: Mapping[str, str]) -> Seal:
     path = folder / SEAL_FILE
     if not path.exists():
         raise TrustError(f"{path}: there is no signature; the report was never signed, or the signature was taken away")
-    seal = read_signed(path, Seal)
+    seal = read_signed(path, ResultsSeal if _is_of_results(path) else Seal)
     signer = fingerprint(seal.public_key)
     if known and seal.public_key not in known:
         trusted = ", ".join(f"{owner} ({fingerprint(key)})" for key, owner in known.items())
@@ -135,8 +175,16 @@ def read_public(path: Path) -> str:
     return text
 
 
-def _seal(report: Report, files: Mapping[str, bytes], key: PrivateKey) -> Seal:
-    return Seal(
+def _is_of_results(path: Path) -> bool:
+    try:
+        facts = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and "about" in facts
+
+
+def _seal(report: Named, files: Mapping[str, bytes], key: PrivateKey, kind: type[Seal]) -> Seal:
+    return kind(
         report=report.id,
         subject=report.subject.name,
         at=report.made_at,
