@@ -14,6 +14,7 @@ from rich.table import Table
 
 from fraudfl.config import AnyPhase, MonitoringConfig, PhaseConfig
 from server.monitoring_view import monitoring_line, windows_table
+from server.phases_view import phase_line, readiness_lines
 
 _GATES = {"pass": "green", "hold": "yellow", "fail": "red"}
 # Most lines that a log gets from the rounds of one phase.
@@ -127,7 +128,7 @@ class RichView:
                 self._describe(event["day"], f"{event['step']} {event['window'] or ''}")
                 self._advance(max(0, event["window"] - 1))
             case _:
-                line = monitoring_line(event)
+                line = monitoring_line(event) or phase_line(event)
                 if line is not None:
                     self.tell(line)
 
@@ -141,7 +142,7 @@ class RichView:
             self._console.print(windows_table(outcome))
         if outcome["metrics"] and outcome["metrics"]["per_bank"]:
             self._console.print(_banks_table(outcome))
-        for line in _closing_lines(outcome):
+        for line in (*(readiness_lines(outcome) if outcome.get("assessment") else ()), *_closing_lines(outcome)):
             self._console.print(line, highlight=False)
 
     def _step(self, event: dict[str, Any]) -> None:
@@ -168,7 +169,8 @@ class RichView:
 def _steps(phase: AnyPhase) -> tuple[int, str]:
     """How many steps a phase has, and of what."""
     if isinstance(phase, PhaseConfig):
-        return phase.rounds, f": {phase.rounds} rounds, {phase.strategy.name}"
+        start = "" if phase.start is None else f", from {phase.start}"
+        return phase.rounds, f": {phase.rounds} rounds, {phase.strategy.name}{start}"
     if isinstance(phase, MonitoringConfig):
         return phase.windows, f": {phase.windows} windows of {phase.window_days} days"
     return 1, ""

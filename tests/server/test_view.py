@@ -81,6 +81,52 @@ def test_a_run_shows_rounds_banks_left_out_and_figures() -> None:
         assert part in said, part
 
 
+def test_starts_assessments_and_promotions_are_told() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    view = RichView(console)
+    view.begin(PHASE.model_copy(update={"start": "rollout-first"}))
+    view.show({"event": "started from", "digest": "ab" * 32})
+    view.show({"event": "assessed", "banks": 9, "left_out": ["channel"]})
+    view.show({"event": "assessed", "banks": 9, "left_out": []})
+    view.show({"event": "promotion", "done": True, "reason": "the challenger is better: auprc 0.5 [sic]"})
+    view.show({"event": "promotion", "done": False, "reason": "the challenger is not better"})
+    view.end(outcome(metrics=None))
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    for part in (
+        "from rollout-first",
+        "training goes on from model abababababab",
+        "assessed at 9 banks; left out: channel",
+        "assessed at 9 banks; every column stays",
+        "the phase's model is champion: the challenger is better: auprc 0.5 [sic]",
+        "the phase's model is not promoted: the challenger is not better",
+    ):
+        assert part in said, part
+
+
+def test_an_assessment_ends_with_what_it_found() -> None:
+    def figure(value: float, reach: float = 0.0) -> dict[str, float]:
+        return {"value": value, "low": value - reach, "high": value + reach}
+
+    estimate = {"phase": "rollout", "banks": 12, "rounds": 40, "bytes_up": 10**6, "bytes_down": 5 * 10**5}
+    found = {
+        "banks": 12,
+        "ready_banks": figure(9, 1),
+        "windows": {"train": {"frauds": figure(1234)}},
+        "columns": [{"column": "channel", "reason": "3 of 12 banks have it"}],
+        "schema": {"left_out": [{"column": "channel"}]},
+        "ahead": [estimate | {"epsilon": 3.0}],
+        "power": {"words": "the gate passes with a chance of 67%"},
+    }
+    said = shown(200, metrics=None, model_version=None, assessment=found)
+    for part in (
+        "8 to 10 of 12 banks have frauds enough to learn from; 1,234 frauds in the training window",
+        "channel is left out by later phases: 3 of 12 banks have it",
+        "ahead, rollout: 12 banks, 40 rounds, 1.5 MB, ε 3.00",
+        "power: the gate passes with a chance of 67%",
+    ):
+        assert part in said, part
+
+
 @pytest.mark.parametrize("metrics", [None])
 def test_a_failed_phase_can_be_shown_too(metrics: None) -> None:
     assert "failed" in shown(80, metrics=metrics, status="failed", model_version=None)
