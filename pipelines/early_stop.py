@@ -115,13 +115,13 @@ def _reason(phase: Phase) -> str:
     assert rule is not None  # whoever asks has looked
     if course.kept is None:
         return "no look could be judged: no fraud is among the validation rows, or too few banks answered"
-    noise = max((look.noise for look in course.looks), default=0.0)
-    beyond = f" beyond the looks' noise (standard deviation up to {noise:.3g})" if noise else ""
-    kept = f"the model of round {course.kept} is kept (AUPRC {course.figure(course.kept):.4f} on validation rows)"
+    noise = max(look.noise for look in course.looks)
+    sure = f", with noise of standard deviation {noise:.2g} in the looks" if noise else ""
+    kept = f"the model of round {course.kept} is kept (AUPRC {course.figure(course.kept):.4f} on validation rows{sure})"
     if len(course.fruitless) >= rule.patience:
         rounds = ", ".join(map(str, course.fruitless))
         return (
-            f"{len(course.fruitless)} looks (after rounds {rounds}) gained less than {rule.least_gain:g} over round "
-            f"{course.reference}{beyond}: training ended after round {phase.state.round} of {phase.plan.rounds}; {kept}"
+            f"{len(course.fruitless)} looks (after rounds {rounds}) surely gained less than {rule.least_gain:g} over "
+            f"round {course.reference}: training ended after round {phase.state.round} of {phase.plan.rounds}; {kept}"
         )
-    return f"all {phase.state.round} rounds were run: fewer than {rule.patience} looks surely gained nothing; {kept}"
+    return f"all {phase.state.round} rounds were run, as looks went on to gain, or could not tell; {kept}"

@@ -75,7 +75,7 @@ def test_looks_that_gain_nothing_end_training_and_the_outcome_says_when_and_why(
     assert (outcome["status"], outcome["rounds"]) == ("completed", 3)
     found = outcome["early_stop"]
     assert (found["stopped"], found["round"], found["planned"]) == (True, 3, 6)
-    assert "2 looks (after rounds 2, 3) gained less than 0.9 over round 1" in found["reason"]
+    assert "2 looks (after rounds 2, 3) surely gained less than 0.9 over round 1" in found["reason"]
     assert "training ended after round 3 of 6" in found["reason"]
     figures = {look["round"]: look["auprc"] for look in found["looks"]}
     assert found["kept"] == max(figures, key=lambda number: figures[number])

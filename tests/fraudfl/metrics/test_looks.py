@@ -90,6 +90,18 @@ def test_a_course_that_rises_below_its_noise_is_not_stopped(seed: int) -> None:
     assert stops(list(figures), RULE) is not None
 
 
+def test_noise_in_the_histograms_themselves_stops_no_course_that_rises() -> None:
+    rng, rule = np.random.default_rng(3), EarlyStopConfig(patience=1, least_gain=0.002)
+    rising = [scored(100, 3000, 1, gap) for gap in (0.2, 0.5, 0.8, 1.1, 1.4)]
+    for deviation in (3.0, 12.0):
+        for _ in range(15):
+            found = Course(planned=len(rising))
+            for number, exact in enumerate(rising, start=1):
+                noisy = np.rint(exact + rng.normal(0, deviation, exact.size)).astype(np.int64)
+                found = found.after(Look.at(number, noisy, BINS, deviation, "all"), rule)
+            assert found.fruitless == ()
+
+
 def test_a_flat_course_is_hardly_ever_stopped_by_noise_that_is_larger_than_the_least_gain() -> None:
     rng = np.random.default_rng(8)
     stopped = sum(stops(list(rng.normal(0.5, 0.05, 40)), RULE, noise=0.05) is not None for _ in range(500))
@@ -132,10 +144,10 @@ def test_a_course_survives_a_checkpoint() -> None:
 # What a look's figure is worth.
 
 
-def scored(frauds: int, others: int, seed: int) -> np.ndarray:
+def scored(frauds: int, others: int, seed: int, gap: float = 1.5) -> np.ndarray:
     rng = np.random.default_rng(seed)
     labels = np.repeat([1, 0], [frauds, others])
-    logits = rng.normal(np.where(labels == 1, 1.5, -1.5), 1.0)
+    logits = rng.normal(np.where(labels == 1, gap, -gap), 1.0)
     return ScoreHistogram.from_logits(logits, labels, BINS).to_vector()
 
 
