@@ -37,6 +37,7 @@ _NAMES: dict[Kind, str] = {
     "sketch": "encoder sketches",
     "look": "looks",
     "evaluate": "score histograms",
+    "gain": "bins of gain",
 }
 
 
@@ -74,7 +75,7 @@ def audit_plan(plan: Plan, effort: Effort | None = None) -> tuple[AuditResult, .
     effort = effort or Effort()
     results: list[AuditResult] = []
     for kind, name in _NAMES.items():
-        mechanism = plan.mechanism(kind)
+        mechanism = plan.mechanism(kind) if kind in plan.releases else None
         if isinstance(mechanism, DpSgd):
             results += _audit_training(plan, mechanism, name, effort)
         elif mechanism is not None:

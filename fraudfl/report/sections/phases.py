@@ -17,6 +17,7 @@ KINDS = {
     "look": "look at a model in training",
     "evaluate": "evaluation",
     "alone": "model trained alone",
+    "gain": "bin of gain",
     "confirm": "survivors confirmed",
     "reveal": "masks opened",
 }

@@ -43,6 +43,15 @@ def test_every_mechanism_of_a_distributed_plan_is_audited_against_coordinator_an
     assert results[3].claimed == epsilon([mechanism.with_steps(2).against_colluders()], plan.delta)
 
 
+def test_bins_of_gain_are_audited_where_the_plan_releases_them() -> None:
+    plan = plan_of(**PRIVATE | {"privacy": PRIVATE["privacy"] | SHARES, "baselines": ["alone"]})
+    found = {result.name: result for result in audit_plan(plan, QUICK)}
+    mechanism = plan.mechanism("gain")
+    assert mechanism is not None
+    assert found["bins of gain"].claimed == epsilon([mechanism], plan.delta)
+    assert found["bins of gain"].verdict == "sound"
+
+
 def test_a_local_plan_is_audited_with_its_unit() -> None:
     plan = plan_of(**PRIVATE | {"privacy": PRIVATE["privacy"] | {"unit": "account", "account_rows": 3}})
     results = audit_plan(plan, QUICK)
