@@ -58,7 +58,7 @@ class Codec(Frozen):
 
     Attributes:
         up: Updates from the banks.
-        down: The model to the banks, as a delta to what they already hold.
+        down: The model to the banks: as a delta to what they already hold, or whole where they take turns.
         keep: Share of entries that `topk` keeps.
     """
 
@@ -72,7 +72,8 @@ class CodecConfig(Frozen):
 
     Attributes:
         up: Updates from the banks; `auto` takes the finest that the budget allows.
-        down: The model to the banks, as a delta to what they already hold; `auto` likewise.
+        down: The model to the banks, as a delta to what they already hold, or whole where they take turns; `auto`
+            likewise.
         keep: Share of entries that `topk` keeps; `auto` finds its own.
         max_bytes_per_round: Most bytes that one bank's question of a round of training and its reply may take, as they
             are serialised. What is sent now and then comes beside it: plan, encoder and keys once, score histograms

@@ -22,7 +22,10 @@ def model_layout(phase: Phase) -> Layout:
 
 
 def model_for(phase: Phase, bank: str) -> Enclosed:
-    """The current model for a bank: nothing when it can compute it, a delta when it keeps up, else the whole."""
+    """The current model for a bank: nothing when it can compute it, a delta when it keeps up, else the whole.
+
+    Where banks take turns hardly any keeps up: there the whole model goes through the down codec, the same to all.
+    """
     state = phase.state
     encoder = Encoder.from_bytes(state.encoder).digest
     values: dict[str, Scalar] = {"version": state.round, "model": vector_digest(state.model), "encoder": encoder}
@@ -33,7 +36,9 @@ def model_for(phase: Phase, bank: str) -> Enclosed:
     if held is None:
         payloads["encoder"] = state.encoder
     if (state.round > 0 or phase.plan.given_start) and held != state.round:
-        if held is not None and held == state.round - 1:
+        if state.whole:
+            payloads["model"] = state.whole
+        elif held is not None and held == state.round - 1:
             payloads["delta"] = state.delta
         else:
             payloads["model"] = encode(state.model, "float32", model_layout(phase))
@@ -45,13 +50,17 @@ def publish(phase: Phase, shape: Layout) -> None:
     state = phase.state
     wanted = phase.world.aggregator.finish() + state.lag
     rounding = np.random.default_rng(derived_seed(phase.plan.seed, "down", state.round + 1))
-    state.delta = encode(wanted - state.model, phase.plan.codec.down, shape, rng=rounding)
-    state.model = state.model + decode(state.delta, shape)
+    if phase.terms.cohort is not None:
+        state.whole = encode(wanted, phase.plan.codec.down, shape, rng=rounding)
+        state.model = decode(state.whole, shape)
+    else:
+        state.delta = encode(wanted - state.model, phase.plan.codec.down, shape, rng=rounding)
+        state.model = state.model + decode(state.delta, shape)
     state.lag = wanted - state.model
 
 
 def publish_again(phase: Phase, model: Vector) -> None:
     """Go back to an earlier model: every bank gets it whole."""
     state = phase.state
-    state.model, state.lag = model, np.zeros_like(model)
+    state.model, state.lag, state.whole = model, np.zeros_like(model), b""
     state.held = dict.fromkeys(state.held, _OTHER)

@@ -71,7 +71,8 @@ class State:
     Attributes:
         model: The published model: what every bank that keeps up holds.
         lag: What the down codec has not published yet, added to the next model.
-        delta: The encoded step from the model before to `model`.
+        delta: The encoded step from the model before to `model`, where all banks are asked in each round.
+        whole: `model` as it is sent, where they take turns.
         best: The best model that looks have seen, where the phase looks.
         held: Bank to the model version it holds.
         joined: Banks that have the plan.
@@ -91,6 +92,7 @@ class State:
     model: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     lag: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     delta: bytes = b""
+    whole: bytes = b""
     best: Vector = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     held: dict[str, int] = field(default_factory=dict)
     joined: set[str] = field(default_factory=set)
@@ -112,7 +114,8 @@ class State:
         """Everything, as arrays and JSON facts."""
         arrays = {f"aggregator/{name}": array for name, array in aggregator.items()}
         arrays |= {"model": self.model, "lag": self.lag, "best": self.best}
-        arrays |= {"encoder": _as_array(self.encoder), "delta": _as_array(self.delta)}
+        sent = {"encoder": self.encoder, "delta": self.delta, "whole": self.whole}
+        arrays |= {name: _as_array(data) for name, data in sent.items()}
         facts = {
             "prior": self.prior,
             "held": self.held,
@@ -141,6 +144,7 @@ class State:
             model=np.array(arrays["model"], dtype=np.float32),
             lag=np.array(arrays["lag"], dtype=np.float32),
             delta=bytes(arrays["delta"]),
+            whole=bytes(arrays["whole"]),
             best=np.array(arrays["best"], dtype=np.float32),
             held=dict(facts["held"]),
             joined=set(facts["joined"]),

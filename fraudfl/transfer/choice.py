@@ -27,17 +27,15 @@ class Travelling:
         size: Weights of the model, at most.
         tensors: How many tensors they lie in.
         masked: Under secure aggregation: bytes of one masked update, whatever the codec; else None.
-        whole: Whether banks take turns, so that the model comes whole to those that were not asked in the round before.
     """
 
     size: int
     tensors: int
     masked: int | None = None
-    whole: bool = False
 
     def most_bytes(self, codec: Codec) -> int:
-        """Most bytes of one bank's request and reply in a round."""
-        down = DOWN_ENVELOPE + most_bytes("float32" if self.whole else codec.down, self.size, self.tensors)
+        """Most bytes of one bank's request and reply in a round, whether the model comes as a step or whole."""
+        down = DOWN_ENVELOPE + most_bytes(codec.down, self.size, self.tensors)
         if self.masked is not None:
             return down + MEMBERS + UP_ENVELOPE + self.masked
         return down + UP_ENVELOPE + most_bytes(codec.up, self.size, self.tensors, codec.keep)
@@ -117,17 +115,16 @@ def _too_small(where: str, budget: int, smallest: Codec, travelling: Travelling)
         f"{where}: codec.max_bytes_per_round is {budget:,}, and a model of up to {travelling.size:,} weights takes up "
         f"to {least:,} bytes a round and bank with the smallest codec that is allowed"
     )
-    turns = " As banks take turns (`cohort`), the model comes to each of them whole, in float32." * travelling.whole
     if travelling.masked is not None:
         return PlanError(
             f"{said} (down: {smallest.down}); {travelling.masked:,} of them are the masked update, which no codec "
             f"makes smaller. Allow {least:,}, or make the model smaller (`model.hidden`); what a bank sends in all the "
-            f"rounds together is brought down by asking it in fewer (`cohort`, `rounds`).{turns}"
+            f"rounds together is brought down by asking it in fewer (`cohort`, `rounds`)"
         )
     kept = f", keep: {smallest.keep:g}" if smallest.up == "topk" else ""
     return PlanError(
         f"{said} (up: {smallest.up}, down: {smallest.down}{kept}). Allow {least:,}, leave `up` and `down` to `auto`, "
-        f"or make the model smaller (`model.hidden`).{turns}"
+        f"or make the model smaller (`model.hidden`)"
     )
 
 

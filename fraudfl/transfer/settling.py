@@ -14,8 +14,7 @@ def settle_codec(plan: Plan, asked: CodecConfig, cohort: int | None) -> Codec:
     """The codec of a plan that is complete but for it; see `choose_codec`.
 
     Args:
-        cohort: Banks asked in one round, where not all are: masked numbers are wider, the more banks they add up, and
-            a bank that was not asked in the round before gets the model whole.
+        cohort: Banks asked in one round, where not all are: masked numbers are wider, the more banks they add up.
 
     Raises:
         PlanError: when nothing that is allowed fits.
@@ -27,5 +26,5 @@ def settle_codec(plan: Plan, asked: CodecConfig, cohort: int | None) -> Codec:
         (update,) = parts_of(plan, "train", width, cohort or _MOST_BANKS)
         masked = (update.size * update.encoding.bits + 7) // 8
     layers = len(plan.model.widths(width)) - 1
-    travelling = Travelling(plan.model.size(width), 2 * layers, masked, whole=cohort is not None)
+    travelling = Travelling(plan.model.size(width), 2 * layers, masked)
     return choose_codec(asked, travelling, f"phase {plan.phase}")

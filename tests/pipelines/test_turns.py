@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +14,10 @@ from memory_fleet import PRIVATE, Consortium, KilledError, set_policy
 
 from fraudfl.errors import QuorumError
 from fraudfl.protocols import Answer, Reply, Request
+from fraudfl.transfer.codec import decode
 from pipelines.circle import MADE_UP, Circle
 from pipelines.phase import run_phase
+from pipelines.publishing import model_layout
 
 Make = Callable[..., Consortium]
 BANKS = tuple(f"bank-0{number}" for number in range(1, 7))
@@ -161,6 +164,47 @@ def test_a_resumed_round_asks_the_same_cohort_and_gets_the_same_bytes(consortium
     charged = {bank: len(one.ledger(bank).mechanisms()) for bank in BANKS}
     assert charged == dict.fromkeys(BANKS, 1)
     assert all(len(set(copies)) == 1 for copies in one.fleet.sent.values())
+
+
+def models_sent(one: Consortium) -> dict[int, set[bytes]]:
+    """Round to the models that went out whole in it."""
+    found: dict[int, set[bytes]] = {}
+    for request in one.fleet.asked:
+        assert "delta" not in request.payloads
+        if request.kind == "train" and "model" in request.payloads:
+            found.setdefault(request.round, set()).add(request.payloads["model"])
+    return found
+
+
+def test_where_banks_take_turns_the_same_model_goes_whole_through_the_down_codec_to_each(consortium: Make) -> None:
+    one = consortium(**OPEN, rounds=6, cohort=2, codec={"down": "int8"})
+    one.happening = dying_in(round_number=4)
+    with pytest.raises(KilledError):
+        run_phase(one.phase(), ())
+    phase = one.phase()
+    run_phase(phase, ())
+    sent, shape = models_sent(one), model_layout(phase)
+    # In the first round everybody computes the public start; a resumed round sends the very same again.
+    assert {number: len(models) for number, models in sent.items()} == dict.fromkeys(range(2, 7), 1)
+    for (model,) in sent.values():
+        assert np.isfinite(decode(model, shape, expected="int8")).all()
+    # What the codec rounded off is not lost: it waits for the next model.
+    assert 0 < np.abs(phase.state.lag).max() < 0.1
+    assert np.array_equal(phase.state.model, decode(phase.state.whole, shape))
+
+
+def dying_in(round_number: int) -> Callable[..., Reply]:
+    """The coordinator is killed once, when a bank has answered in a round."""
+    dead: list[str] = []
+
+    def happening(bank: str, request: Request, work: Callable[[], Reply]) -> Reply:
+        reply = work()
+        if (request.kind, request.round) == ("train", round_number) and not dead:
+            dead.append(bank)
+            raise KilledError
+        return reply
+
+    return happening
 
 
 # Late, and lost.

@@ -185,19 +185,10 @@ def test_under_secure_aggregation_only_the_way_down_is_chosen_and_the_error_name
         config({**AUTO, "max_bytes_per_round": 10**6}, **SECURE)
 
 
-def test_where_banks_take_turns_the_model_comes_whole_and_that_is_counted() -> None:
-    plan = plan_of({}, cohort=3)
-    most = plan.encoder.most_inputs
-    travelling = Travelling(plan.model.size(most), len(layout(build_model(plan.model, most))), whole=True)
-    whole = most_bytes("float32", travelling.size, travelling.tensors)
-    int8 = most_bytes("int8", travelling.size, travelling.tensors)
-    asked = {**AUTO, "max_bytes_per_round": BESIDE + whole + int8}
-    assert plan_of(asked, cohort=3).codec == Codec(up="int8", down="float32")
-    with pytest.raises(PlanError, match="As banks take turns"):
-        plan_of({**AUTO, "max_bytes_per_round": BESIDE + whole}, cohort=3)
+def test_where_banks_take_turns_the_whole_model_fits_the_budget_like_a_step() -> None:
     masked, travelling = fixed_bytes(plan_of({}, **SECURE), 4)
-    enough = UP_ENVELOPE + DOWN_ENVELOPE + MEMBERS + masked + most_bytes("float32", travelling.size, travelling.tensors)
+    enough = UP_ENVELOPE + DOWN_ENVELOPE + MEMBERS + masked + most_bytes("int8", travelling.size, travelling.tensors)
     asked = {"down": "auto", "max_bytes_per_round": enough}
-    assert plan_of(asked, **SECURE, cohort=4).codec == Codec()
+    assert plan_of(asked, **SECURE, cohort=4).codec == Codec(down="int8")
     with pytest.raises(PlanError, match=f"Allow {enough:,}"):
         plan_of({**asked, "max_bytes_per_round": enough - 1}, **SECURE, cohort=4)
