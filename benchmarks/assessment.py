@@ -26,7 +26,7 @@ from server.workspace import Workspace, read_json
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
 SEALED: dict[str, Any] = {"secure_aggregation": {"min_cohort": 8, "colluding": 1}, "strategy": {"weighting": "equal"}}
-PRIVACY = {"mode": "distributed", "epsilon": 3.0, "units": 200_000, "expected_units": 150_000, "sampling_rate": 0.02}
+PRIVACY = {"mode": "distributed", "epsilon": 3.0, "units": 100_000, "expected_units": 150_000, "sampling_rate": 0.02}
 RECIPES: dict[str, dict[str, Any]] = {
     "int8, in the open": {"codec": {"up": "int8", "down": "int8"}},
     "float32, in the open": {},
