@@ -46,7 +46,7 @@ def test_a_run_forgets_a_bank_to_the_bit(tmp_path: Path) -> None:
     fraudfl("run", config, "-w", work)
     said = fraudfl("bank", "remove", "bank-02", "--unlearn", "--by", "Ada", "--reason", "it left", "-w", work)
     assert "off the roster, now number 3 with 3 banks" in said
-    assert "trains again from the public start, with an encoder fitted anew, in place of pilot" in said
+    assert "phase without-bank-02 trains again from the public start, in place of pilot" in said
     assert "no privacy is promised" in said
     fraudfl("run", config, "-w", work, "--resume")
 
