@@ -13,16 +13,18 @@ from typing import Any
 import pytest
 import zstandard
 from flwr.app import ConfigRecord, RecordDict
-from memory_fleet import PRIVATE, UNSEALED, asking, make_banks, plan_of, set_policy, tiny_config
+from memory_fleet import PRIVATE, UNSEALED, asking, make_banks, plan_of, plan_with, set_policy, tiny_config
 
 from bank_nodes.answering import answer_record
 from bank_nodes.approvals import Approvals
 from fraudfl.errors import SchemaError
 from fraudfl.features.encoder import Encoder, fit_encoder
 from fraudfl.folder import BankFolder
+from fraudfl.models.mlp import build_model, layout
 from fraudfl.plan import Plan
 from fraudfl.privacy.ledger import Ledger
 from fraudfl.protocols import SUMMED, Kind, Refusal, Request
+from fraudfl.transfer.codec import encode
 from fraudfl.transfer.model import start_vector, vector_digest
 from fraudfl.wire import bank_from_record, hello_to_record, refusal_from_record, reply_from_record, request_to_record
 
@@ -35,6 +37,10 @@ PLACES: dict[Kind, str] = {
     "evaluate": "bank_nodes.tasks.score_logits",
     "alone": "bank_nodes.tasks.train_plain",
     "gain": "bank_nodes.gaining.own_figures",
+    "look": "bank_nodes.tasks.score_logits",
+    "profile": "bank_nodes.assessing.count_profile",
+    "watch": "bank_nodes.watching.sketch_table",
+    "outcome": "bank_nodes.watching.sketch_table",
 }
 """Something that each kind of request makes a bank do with its rows (or, to join, with its folder)."""
 
@@ -56,11 +62,15 @@ def bank(made: Path, encoder: Encoder, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "bank-01"))
 
 
-def complete(kind: Kind, encoder: Encoder, plan: Plan = OPEN, **facts: Any) -> Request:
+def complete(kind: Kind, encoder: Encoder, plan: Plan | None = None, **facts: Any) -> Request:
     """A request with all that the bank needs to answer it."""
+    plan = plan or plan_with(kind)
     start = start_vector(plan, encoder.width, {})
-    values = {"version": 0, "model": vector_digest(start), "encoder": encoder.digest}
+    values: dict[str, Any] = {"version": 0, "model": vector_digest(start), "encoder": encoder.digest}
     payloads = {"plan": plan.canonical_json(), "encoder": encoder.to_bytes()}
+    if plan.given_start:
+        values["threshold"] = 0.0
+        payloads["model"] = encode(start, "float32", layout(build_model(plan.model, encoder.width)))
     return asking(plan, kind, values=values, payloads=payloads, **facts)
 
 
@@ -227,7 +237,7 @@ def test_a_payload_that_unpacks_to_more_than_a_message_may_hold_is_refused(bank:
     assert "announces 536870912 bytes" in refusal.reason
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SUMMED if kind != "sketch"])
+@pytest.mark.parametrize("kind", [kind for kind in SUMMED if kind not in ("sketch", "profile")])
 def test_a_model_or_encoder_that_is_not_the_one_pinned_is_refused(bank: Path, encoder: Encoder, kind: Kind) -> None:
     request = complete(kind, encoder)
     for name, wrong in (("encoder", "00" * 32), ("model", "00" * 8)):

@@ -253,10 +253,12 @@ def plan_of(**phase: Any) -> Plan:
 
 def plan_with(kind: Kind) -> Plan:
     """The simplest plan that contains a kind of request."""
-    if kind == "profile":
+    if kind in ("profile", "readiness"):
         return plan_of(kind="assessment")
+    if kind == "look":
+        return plan_of(early_stop={"patience": 3})
     if kind in ("watch", "outcome"):
-        return plan_of(kind="monitoring", windows=6, window_days=10, first="2025-01-05")
+        return plan_of(kind="monitoring", windows=6, window_days=5, first="2025-01-02", labels_after_days=5)
     return plan_of() if kind in UNSEALED else plan_of(**SECURE)
 
 
@@ -284,7 +286,7 @@ def asking(plan: Plan, kind: Kind = "train", **facts: Any) -> Request:
 
 def draft_of(plan: Plan, kind: Kind, seed: int = 0) -> Draft:
     """What a task may want to release: all that the plan lets out in answer to this kind, and no more."""
-    if kind in ("join", "peers"):
+    if kind in ("join", "peers", "readiness"):
         return Draft()
     random = np.random.default_rng(seed)
     if kind == "train":
