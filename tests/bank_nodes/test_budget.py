@@ -21,7 +21,7 @@ from dp_accounting import pld, rdp
 from memory_fleet import PRIVATE, asking, draft_of, make_bank, plan_of, set_policy
 
 from bank_nodes import budget as budget_room
-from bank_nodes.budget import Budget, epsilon_of_history, most_releases
+from bank_nodes.budget import Budget, epsilon_of_history
 from bank_nodes.checks import Draft
 from bank_nodes.policy import Policy
 from bank_nodes.release import Gate
@@ -193,7 +193,7 @@ def test_which_rounds_a_cap_allows_does_not_depend_on_when_the_other_kinds_are_a
     assert train is not None
     assert histograms is not None
     few = 2 if spare else 1
-    counts = [most_releases(plan, kind) for kind in ("sketch", "train", "evaluate")]
+    counts = [plan.paid_releases(kind) for kind in ("sketch", "train", "evaluate")]
     assert counts == [few, 6 + spare, few]
     capped = bank.budget(phase=exact((sketch, few), (histograms, few), (train, 3)) * (1 + 1e-6))
     for mechanism in (train, train, sketch, train):
@@ -216,7 +216,7 @@ def test_a_plans_own_epsilon_stops_none_of_the_releases_that_it_has(bank: Bank) 
     for kind in ("train", "evaluate", "sketch"):
         mechanism = plan.mechanism(kind)
         assert mechanism is not None
-        for number in range(most_releases(plan, kind)):
+        for number in range(plan.paid_releases(kind)):
             budget.refuse_overspending(plan, mechanism, f"{kind} {number}")
             bank.spend(mechanism, plan)
     for kind in ("train", "evaluate", "sketch"):
