@@ -29,6 +29,8 @@ from server.versions import Version, Window, spelled, window_of
 from server.workspace import Workspace
 
 REPLICATES = 400
+LATE = 0.05
+"""Largest share of frauds whose labels may have come between the countings of two models' sums."""
 _SUMS = "windows"
 
 
@@ -147,7 +149,9 @@ class Contest:
             )
         noise, inflation = max(first.noise, second.noise), max(first.inflation, second.inflation)
         both = first.histogram, second.histogram
-        difference = histogram_difference(*both, _settings(challenger), figure, inflation=inflation, noise=noise)
+        difference = histogram_difference(
+            *both, _settings(challenger), figure, inflation=inflation, noise=noise, late=LATE
+        )
         return difference, len(first.banks)
 
     def _sums(self, version: Version, window: Window | None) -> WindowSums:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Literal
@@ -107,6 +108,7 @@ def histogram_difference(
     *,
     inflation: float,
     noise: float = 0.0,
+    late: float = 0.0,
 ) -> Difference:
     """Compare two models by their summed score histograms over the same rows.
 
@@ -121,13 +123,14 @@ def histogram_difference(
         inflation: How much more the figure varies because of that, >= 1 (the design effect: variance by accounts over
             variance by rows); 1 only where each account has one row. Rows count for that much less.
         noise: Standard deviation of the Gaussian noise in each count, 0 where there was none.
+        late: Largest share of frauds, or of others, that only one of them may hold: their labels came in between.
 
     Raises:
         DataError: when the figure is not defined on these rows, or the histograms cannot be over the same ones.
 
     Source: bootstrap of multinomial counts, Efron and Tibshirani 1993, section 8; design effect, Kish 1965.
     """
-    _check_same_rows(champion, challenger, exact=noise == 0)
+    _check_same_rows(champion, challenger, late if noise == 0 else math.inf)
     if inflation < 1 or noise < 0:
         raise DataError(f"found noise {noise:g} and inflation {inflation:g}; expected at least 0 and at least 1")
     rng = np.random.default_rng(settings.seed)
@@ -167,11 +170,11 @@ def _difference(
     )
 
 
-def _check_same_rows(first: ScoreHistogram, second: ScoreHistogram, *, exact: bool) -> None:
+def _check_same_rows(first: ScoreHistogram, second: ScoreHistogram, late: float) -> None:
     if first.bins != second.bins:
         raise DataError(f"the histograms are over different bins: {first.bins!r} and {second.bins!r}")
     counts = [(int(one.positive.sum()), int(one.negative.sum())) for one in (first, second)]
-    if exact and counts[0] != counts[1]:
+    if any(abs(one - other) > late * max(one, other) for one, other in zip(*counts, strict=True)):
         raise DataError(
             f"the champion scored {counts[0][0]} frauds and {counts[0][1]} others, the challenger {counts[1][0]} and "
             f"{counts[1][1]}; expected the same rows. Ask the same banks for both"

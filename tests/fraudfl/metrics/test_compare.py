@@ -140,3 +140,13 @@ def test_a_comparison_reads_back_as_it_was_written():
     assert difference.in_words() == (
         "auprc 0.600 against 0.500, +0.100 (95% interval +0.050 to +0.150) on 10 rows, 2 frauds"
     )
+
+
+def test_a_few_labels_that_came_between_two_countings_are_no_other_rows():
+    labels, worse, better = two_models(9)
+    (first,), (second,) = histograms(labels, worse), histograms(labels[5:], better[5:])
+    found = histogram_difference(first, second, SETTINGS, inflation=1.0, late=0.05)
+    assert found.interval[0] > 0
+    (other,) = histograms(labels[::2], better[::2])
+    with pytest.raises(DataError, match="expected the same rows"):
+        histogram_difference(first, other, SETTINGS, inflation=1.0, late=0.05)
