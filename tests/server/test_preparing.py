@@ -52,9 +52,7 @@ def test_nothing_is_begun_where_a_bank_or_a_model_is_not_there(workspace: Worksp
         ready(workspace, "pilot", BANKS[:2])
     assert workspace.phase("pilot").roster() is None
     workspace.add_phase(PhaseConfig(name="more", start="pilot"))
-    with pytest.raises(
-        ConfigError, match="phase more starts from the model of phase 'pilot', which registered none"
-    ):
+    with pytest.raises(ConfigError, match="phase more starts from the model of phase 'pilot'"):
         ready(workspace, "more")
     assert workspace.phase("more").roster() is None
 
