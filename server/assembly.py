@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fraudfl.config import AnyPhase, AssessmentConfig, MonitoringConfig, PhaseConfig
-from fraudfl.errors import BundleError, FraudflError
+from fraudfl.errors import BundleError, DataError, FraudflError
 from fraudfl.monitoring.sinks import sinks_of
 from fraudfl.plan import Plan
 from fraudfl.protocols import Fleet
@@ -156,8 +156,8 @@ class PhaseRun:
         word = Word(by=f"phase {settings.name}", reason="promote: if-better")
         try:
             verdict = Champion(self._workspace).promote(outcome["model_version"], word)
-        except BundleError as error:
-            # It is champion already: the phase came here before.
+        except (BundleError, DataError) as error:
+            # It is champion already, because the phase came here before; or the two cannot be compared.
             self._events.event("promotion", done=False, reason=str(error))
             return
         self._events.event("promotion", done=verdict.decision is not None, reason=verdict.reason)

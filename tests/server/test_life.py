@@ -309,6 +309,16 @@ def test_a_rollback_makes_the_one_before_champion_again(year, tmp_path):
     assert life.serving("pilot").version == 1
 
 
+def test_a_phase_whose_model_cannot_be_compared_with_the_champion_ends_all_the_same(year, tmp_path):
+    workspace = Workspace(shutil.copytree(year.workspace.path, tmp_path / "work"))
+    folder = workspace.phase("pilot")
+    # The champion was trained on what the first model was tested on.
+    PhaseRun(workspace, folder, simulated=True)._promote({"status": "completed", "model_version": 1})
+    said = json.loads(folder.events.read_text().splitlines()[-1])
+    assert (said["event"], said["done"]) == ("promotion", False)
+    assert "it would be judged on what it has seen" in said["reason"]
+
+
 def _never(*_arguments: Any) -> Any:
     raise AssertionError("nothing is trained here")
 
