@@ -230,6 +230,9 @@ class _Told:
             facts |= {"heard": [], "waiting": {}}
         elif name == "look":
             facts |= {key: event[key] for key in ("auprc",) if key in event}
+        elif name == "window":
+            facts |= {"round": event["number"], "rounds": event["windows"], "heard": [], "waiting": {}}
+            facts |= {"auprc": event["auprc"]} if "auprc" in event else {}
         elif name == "heard":
             facts["waiting"].pop(event["bank"], None)
             facts["heard"] = sorted({*facts["heard"], event["bank"]})

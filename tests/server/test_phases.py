@@ -232,3 +232,15 @@ def test_a_bank_that_has_no_node_any_more_counts_as_not_connected(room: Room) ->
     assert told(room, GATHERING)["connected"] == {"bank-01": False, "bank-02": False}
     room.nodes.clear()
     assert told(room, GATHERING)["connected"] == {"bank-01": False, "bank-02": False}
+
+
+def test_a_phase_that_watches_says_which_window_it_is_at(room: Room) -> None:
+    folder = room.workspace.phase("pilot")
+    folder.set_roster(["bank-01", "bank-02", "bank-03"])
+    seen = {"number": 3, "windows": 16, "days": "2025-03-01..2025-03-30", "rows": 1200}
+    heard = {"event": "heard", "kind": "watch", "round": 3, "bank": "bank-01", "of": 3}
+    told = [heard, {"event": "window", **seen}, heard | {"kind": "outcome", "bank": "bank-02"}]
+    told.append({"event": "window", **seen, "auprc": 0.4})
+    folder.events.write_text("".join(json.dumps(event) + "\n" for event in told))
+    found = room.status()
+    assert (found["round"], found["rounds"], found["auprc"], found["heard"]) == (3, 16, 0.4, [])
