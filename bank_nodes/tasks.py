@@ -20,6 +20,7 @@ from fraudfl.privacy.noise import NoiseSource
 from fraudfl.protocols import Request, Scalar, Vector
 from fraudfl.summed import entry_bound
 from fraudfl.training.plain import LocalData, learning_rate_at, train_plain
+from fraudfl.training.reference import passes
 from fraudfl.transfer.codec import ErrorFeedback, encode
 from fraudfl.transfer.model import derived_seed, start_vector
 from fraudfl.transfer.pack import pack_counts
@@ -85,9 +86,7 @@ class Tasks:
         encoder = Received(self._folder.path, request.instance).encoder(request)
         rows = self._rows(plan, encoder, "train")
         vector = start_vector(plan, encoder.width, request.values)
-        training = plan.training.model_copy(update={"proximal_mu": 0.0})
-        for done in range(plan.rounds):
-            rate = learning_rate_at(training, done, plan.rounds)
+        for done, (training, rate) in enumerate(passes(plan)):
             seed = derived_seed(plan.seed, self._folder.bank, "alone", done)
             vector = self._plain(plan, training, vector, rows, rate, seed)[0]
         return self._judge(request, plan, encoder, vector, "alone")

@@ -144,7 +144,8 @@ class PhaseConfig(CommonPhase):
             goes on from the model of the one before.
         stragglers: What becomes of an update that comes after its round: `drop`, or `fold` it into the next round in
             place of the bank's own when there is none.
-        baselines: What to compare with in the same run; `pooled` and `xgboost` exist in simulation only.
+        baselines: What to compare with in the same run; `pooled` and `xgboost` exist in simulation only. Both together
+            also train XGBoost on all rows.
         evaluate_every: Rounds between looks at the validation rows; the first and last round always have one.
         early_stop: When training ends before its planned rounds; looks are then a question of their own, after every
             `evaluate_every` rounds and the last, and the phase's model is the best one seen.

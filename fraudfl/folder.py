@@ -24,6 +24,7 @@ from fraudfl.features.declaration import Feature, declare
 from fraudfl.features.encoder import Encoder
 from fraudfl.features.sketch import EncoderSpec, Sketch, sketch_table
 from fraudfl.privacy.contribution import within_bound
+from fraudfl.transfer.savings import RawSizes, raw_sizes
 
 PARTS = ("train", "validation", "test")
 
@@ -101,6 +102,15 @@ class BankFolder:
         table = self.table()
         parts = split_rows(table, split)
         return table.select(list(self.contract.columns)).filter(pa.array(parts.train | parts.validation))
+
+    def raw_sizes(self, split: SplitConfig) -> RawSizes:
+        """What the training window takes as files; worked out once per split and data."""
+        cached = self.path / "cache" / f"raw-{_digest([split.model_dump_json(), self._data_digest])}.json"
+        if not cached.exists():
+            cached.parent.mkdir(exist_ok=True)
+            found = raw_sizes(self.training_window(split))
+            write_whole(cached, lambda part: part.write_text(json.dumps(found)))
+        return RawSizes(*json.loads(cached.read_text()))
 
     def features(self, config: FeaturesConfig) -> pa.Table:
         """Behavioural features of every transaction, in its order; computed once per configuration and data."""

@@ -39,7 +39,8 @@ def compare(plan: Plan, pooled: PooledData, baselines: tuple[str, ...]) -> dict[
     """The `metrics` section of a phase in `summary.json`, from exact scores.
 
     Args:
-        baselines: Which of `alone`, `pooled` and `xgboost` to set beside the federated model.
+        baselines: Which of `alone`, `pooled` and `xgboost` to set beside the federated model; XGBoost is trained on all
+            rows together where both are asked for.
     """
     federated = Contender(pooled.scored("federated", "validation"), pooled.scored("federated", "test"), False)
     contenders = {"federated": federated} | _baselines(pooled, baselines)
@@ -70,7 +71,8 @@ def _baselines(pooled: PooledData, wanted: tuple[str, ...]) -> dict[str, Contend
         contenders["pooled"] = Contender(*pooled.train_pooled(), False)
     if "xgboost" in wanted:
         contenders["xgboost alone"] = Contender(*pooled.train_trees(pooled=False), True)
-        contenders["xgboost pooled"] = Contender(*pooled.train_trees(pooled=True), False)
+        if "pooled" in wanted:
+            contenders["xgboost pooled"] = Contender(*pooled.train_trees(pooled=True), False)
     return contenders
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import cache
 from pathlib import Path
@@ -15,16 +17,19 @@ from fraudfl.errors import PrivacyError
 from fraudfl.features.encoder import Encoder
 from fraudfl.folder import BankFolder, Rows, bank_paths
 from fraudfl.models.mlp import build_model, score_logits, set_vector
-from fraudfl.models.trees import train_trees
+from fraudfl.models.trees import Trees, train_trees
 from fraudfl.plan import Plan
 from fraudfl.privacy.accounting import epsilon
 from fraudfl.privacy.ledger import Ledger
 from fraudfl.privacy.mechanisms import mechanism_from_dict
 from fraudfl.protocols import Scored
-from fraudfl.training.plain import LocalData, learning_rate_at, train_plain
+from fraudfl.training.plain import LocalData, train_plain
+from fraudfl.training.reference import passes
 from fraudfl.transfer.model import derived_seed, start_vector
-from fraudfl.transfer.savings import RawSizes, raw_sizes
+from fraudfl.transfer.savings import RawSizes
 
+_THREADS = 2
+"""XGBoost's, on pooled rows: a fixed number, so that the trees are the same on every machine."""
 Scores = Callable[[str, str], NDArray[np.float32]]
 
 
@@ -52,13 +57,11 @@ class LocalBanks:
         """The plan's model and budget on all rows together: (validation, test)."""
         plan, encoder = self._plan, self._encoder()
         torch.set_num_threads(1)
-        training = plan.training.model_copy(update={"proximal_mu": 0.0})
         data = self._training_rows()
         # The prior of the start is the plan's or the banks' sum, which pooling would give too.
         prior = {"prior": float((data.labels.sum() + 1) / (len(data.labels) + 2))}
         vector = start_vector(plan, encoder.width, prior)
-        for done in range(plan.rounds):
-            rate = learning_rate_at(training, done, plan.rounds)
+        for done, (training, rate) in enumerate(passes(plan)):
             seed = derived_seed(plan.seed, "pooled", done)
             vector = train_plain(plan.model, vector, data, training, learning_rate=rate, seed=seed).vector
         model = build_model(plan.model, encoder.width)
@@ -69,21 +72,21 @@ class LocalBanks:
         """XGBoost per bank or on all rows together: (validation, test)."""
         if pooled:
             data = self._training_rows()
-            trees = train_trees(data.features, data.labels, seed=self._plan.seed)
+            trees = train_trees(data.features, data.labels, seed=self._plan.seed, threads=_THREADS)
             return self._both(lambda bank, part: trees.score(self._rows(bank, part).features))
+        # XGBoost lets other threads work; one bank on each core takes a fraction of one bank on all of them.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            own = dict(zip(self._folders, pool.map(self._own_trees, self._folders), strict=True))
+        return self._both(lambda bank, part: own[bank].score(self._rows(bank, part).features))
 
-        @cache
-        def own(bank: str) -> Scores:
-            rows = self._rows(bank, "train")
-            trees = train_trees(rows.features, rows.labels, seed=self._plan.seed)
-            return lambda bank, part: trees.score(self._rows(bank, part).features)
-
-        return self._both(lambda bank, part: own(bank)(bank, part))
+    def _own_trees(self, bank: str) -> Trees:
+        rows = self._rows(bank, "train")
+        return train_trees(rows.features, rows.labels, seed=self._plan.seed)
 
     @cache  # noqa: B019 - one instance per phase, and the sizes take seconds
     def raw_sizes(self) -> Mapping[str, RawSizes]:
         """Per bank: what its training window takes as CSV and as zstd Parquet."""
-        return {bank: raw_sizes(folder.training_window(self._plan.split)) for bank, folder in self._folders.items()}
+        return {bank: folder.raw_sizes(self._plan.split) for bank, folder in self._folders.items()}
 
     def epsilon_spent(self) -> dict[str, float]:
         """Per bank: ε of this phase's plan so far, computed from the bank's ledger."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from memory_fleet import tiny_config
@@ -14,6 +15,7 @@ from fraudfl.errors import SourceError
 from fraudfl.features.encoder import fit_encoder
 from fraudfl.folder import BankFolder, bank_paths, save_npy, write_bytes, write_whole
 from fraudfl.planning import make_plan
+from fraudfl.transfer.savings import raw_sizes
 
 CONFIG = tiny_config()
 PLAN = make_plan(CONFIG, CONFIG.phases[0], GENERATED_CONTRACT)
@@ -108,3 +110,14 @@ def test_only_whole_bank_folders_are_listed_in_order(folder: BankFolder, tmp_pat
     (tmp_path / "bank-00").mkdir()
     assert bank_paths(tmp_path) == [folder.path]
     assert bank_paths(tmp_path / "none") == []
+
+
+def test_raw_sizes_are_those_of_the_window_and_are_worked_out_once_for_each_split_and_data(folder: BankFolder) -> None:
+    assert folder.raw_sizes(PLAN.split) == raw_sizes(folder.training_window(PLAN.split))
+    (kept,) = (folder.path / "cache").glob("raw-*.json")
+    kept.write_text("[3, 2]")
+    assert BankFolder(folder.path).raw_sizes(PLAN.split) == (3, 2)
+    other = PLAN.split.model_copy(update={"train_days": (5, 20)})
+    assert folder.raw_sizes(other) == raw_sizes(folder.training_window(other))
+    fuller = BankFolder.fill(folder.path, "bank-01", pa.concat_tables([folder.table()] * 2), GENERATED_CONTRACT)
+    assert fuller.raw_sizes(PLAN.split).csv_bytes > 3

@@ -100,6 +100,8 @@ def test_where_nobody_had_a_fraud_figures_are_absent_gates_hold_and_nothing_brea
     outcome = run_phase(one.phase(LocalBanks(one.folders, one.plan, INSTANCE, one.place)), ("alone", "xgboost"))
     assert (outcome["status"], outcome["rounds"]) == ("completed", 2)
     assert outcome["metrics"]["federated"] == dict.fromkeys(outcome["metrics"]["federated"])
+    # All rows together are not asked for, of trees as little as of networks.
+    assert (set(outcome["metrics"]["xgboost"]), outcome["metrics"]["pooled"]) == ({"alone"}, None)
     assert "no look could be judged: no fraud is among the validation rows" in outcome["early_stop"]["reason"]
     judged = gated(outcome, [GATES[0], GateConfig(name="good", measure="auprc", at_least=0.5)])
     assert [gate["outcome"] for gate in judged["gates"]] == ["pass", "hold"]
