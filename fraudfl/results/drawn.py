@@ -35,12 +35,12 @@ def pictures(results: Results) -> dict[str, Picture]:
 
 def _all(results: Results) -> Iterator[tuple[str, Picture]]:
     yield "timeline", _timeline(results)
-    if any(phase.transfer.vs_csv for phase in results.phases):
+    if any(_trained(phase) for phase in results.phases):
         yield "savings", _savings(results)
     for phase in results.phases:
         if len(phase.ways) > 1:
             yield f"{phase.name}-figures", _figures(phase)
-        if phase.gains is not None:
+        if phase.gains is not None and phase.gains.tell(phase.took_part.banks):
             yield f"{phase.name}-gain", _gains(phase, phase.gains)
         if len(phase.rounds) >= _LEAST_ROUNDS:
             yield f"{phase.name}-rounds", _rounds(phase)
@@ -95,16 +95,21 @@ def _length(phase: PhaseResult) -> str:
 
 def _savings(results: Results) -> Picture:
     rows = [
-        Bar(phase.name, "blue" if phase.kind != "monitoring" else "sky", (phase.transfer.vs_csv,))
+        Bar(phase.name, "sky" if phase.within else "blue", (phase.transfer.vs_csv,))
         for phase in results.phases
-        if phase.transfer.vs_csv is not None
+        if _trained(phase)
     ]
     low = min(0.0, *(row.figures[0].low or 0.0 for row in rows if row.figures[0]), 0.0)
     said = "; ".join(f"{row.name} {estimate(row.figures[0], percent=True)}" for row in rows)
     alt = f"Share of the CSV bytes that was not transferred: {said}."
     panel = Panel("Transfer saved against CSV", low=max(-1.0, low), high=1.0, percent=True)
-    caption = "Transfer saved: the whole, and 2.5 % to 97.5 % over banks"
+    caption = "Phases that train: transfer saved in all, and from 2.5 % to 97.5 % of the banks"
     return Picture(bars(rows, [panel], alt), alt, caption)
+
+
+def _trained(phase: PhaseResult) -> bool:
+    """Whether a phase trained, and what it saved is known: sending the training data instead would be for training."""
+    return phase.rounds_planned > 0 and phase.transfer.vs_csv is not None
 
 
 def _figures(phase: PhaseResult) -> Picture:

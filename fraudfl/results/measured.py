@@ -9,6 +9,7 @@ from pydantic import Field
 from fraudfl.frozen import Frozen
 from fraudfl.metrics.figures import FigureName
 
+_TWO_SIDED = 1.959963984540054
 Count = Annotated[int, Field(ge=0)]
 Source = Literal["exact", "released"]
 """Where a figure comes from: computed where all rows were at hand, or summed from what banks released."""
@@ -68,6 +69,10 @@ class GainBins(Frozen):
     counts: tuple[float, ...]
     undefined: float
     noise: float
+
+    def tell(self, banks: int) -> bool:
+        """Whether the noise leaves something to be seen of so many banks."""
+        return self.noise * _TWO_SIDED < banks
 
 
 class Kind(Frozen):

@@ -65,7 +65,7 @@ def epsilon(phase: PhaseResult) -> str:
 def gates_in_short(phase: PhaseResult) -> str:
     """What the gates said, counted."""
     if not phase.gates:
-        return "no gates"
+        return NONE
     said = [gate.outcome for gate in phase.gates]
     released = sum(gate.released is not None for gate in phase.gates)
     counts = [f"{said.count(word)} {word}" for word in ("pass", "hold", "fail") if word in said]

@@ -9,7 +9,7 @@ from fraudfl.results.measured import Estimate
 from fraudfl.results.pictures.axes import Scale, upright_axis
 from fraudfl.results.pictures.canvas import Canvas, Ink
 
-_NAMES, _ROW, _TOP, _BOTTOM = 118.0, 26.0, 34.0, 28.0
+_NAMES, _ROW, _TOP, _BOTTOM = 152.0, 26.0, 34.0, 28.0
 _WIDTH, _FIGURES = 720.0, 46.0
 
 

@@ -18,7 +18,7 @@ _STEPS = (
 _LARGE, _LARGE_NAME = "#1d3f8a", "0.25 or more"
 _SHOWN = 0.1
 _NAME = 48.0
-_LEFT, _WIDTH, _ROW, _TOP = 150.0, 720.0, 19.0, 44.0
+_LEFT, _WIDTH, _ROW, _TOP = 172.0, 720.0, 19.0, 44.0
 
 
 @dataclass(frozen=True)

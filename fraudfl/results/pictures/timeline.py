@@ -60,7 +60,7 @@ def _step(canvas: Canvas, step: Step, y: float) -> None:
         canvas.line((_SPINE, y), (left - 16, y), "rule", 3)
     _sign(canvas, left - 16 if step.inner else _SPINE, y, step.sign, 8)
     canvas.text(left, y + 5, step.name, size=14, strong=True)
-    canvas.text(left + width_of(step.name, 15.5) + 10, y + 5, step.kind, size=12, ink="muted")
+    canvas.text(left + width_of(step.name, 17) + 10, y + 5, step.kind, size=12, ink="muted")
     for number, words in enumerate(step.lines, start=1):
         canvas.text(left, y + 5 + _LINE * number, words, size=12, ink="muted", room=_GATES - left - 8)
     place = 0

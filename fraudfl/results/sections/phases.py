@@ -34,7 +34,7 @@ def _phase(phase: PhaseResult, drawn: Mapping[str, Picture], *, headline: bool) 
         yield _figures(phase)
         if not headline:
             yield from _picture(drawn, f"{phase.name}-figures")
-        yield from _picture(drawn, f"{phase.name}-gain")
+        yield from _gains(phase, drawn)
     if phase.rounds:
         yield Heading("Rounds")
         yield from _picture(drawn, f"{phase.name}-rounds")
@@ -80,6 +80,16 @@ def _figures(phase: PhaseResult) -> Block:
 def _way(way: Contender) -> list[Words]:
     figures = (estimate(way.figure(name), percent=name in PERCENT) for name in FIGURE_NAMES)
     return [WAY_NAMES[way.way], *figures]
+
+
+def _gains(phase: PhaseResult, drawn: Mapping[str, Picture]) -> Iterator[Block]:
+    found, banks = phase.gains, phase.took_part.banks
+    if found is not None and not found.tell(banks):
+        yield paragraph(
+            f"Banks were counted by what they gained, but the noise in each count has a standard deviation of "
+            f"{found.noise:.0f}, and {count_of(banks, 'bank')} took part: nothing can be read from it."
+        )
+    yield from _picture(drawn, f"{phase.name}-gain")
 
 
 def _took_part(phase: PhaseResult) -> str:

@@ -118,7 +118,7 @@ def _row(phase: PhaseResult) -> list[Words]:
         NONE if found is None else share(found.alone.value),
         NONE if own is None else share(own.value),
         NONE if saved is None else share(saved.value),
-        epsilon(phase),
+        NONE if phase.spent.promised is None else epsilon(phase),
         gates_in_short(phase),
         phase.status,
     ]

@@ -125,6 +125,15 @@ def test_each_phase_has_its_section_with_what_it_did(results: Make) -> None:
     assert "rollout, started by watch" in text(one, "3.4")
 
 
+def test_gains_that_noise_drowns_are_neither_drawn_nor_told(results: Make, phase: MakePhase) -> None:
+    bins = phase().gains
+    assert bins is not None
+    drowned = phase(gains=bins.model_copy(update={"noise": 41.0, "counts": (0.0, 140.0, *bins.counts[2:])}))
+    said = text(results(phases=(drowned,)), "3.1")
+    assert "standard deviation of 41, and 12 banks took part: nothing can be read from it" in said
+    assert "140" not in said
+
+
 def test_models_stand_with_their_parents_and_the_decisions_about_them(results: Make) -> None:
     said = text(results(), "4")
     assert "2 champion rollout 1 6 0.400 (0.350 to 0.450) 3 " in said
