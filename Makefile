@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO ?= demo
+LIFE ?= work/life
+RELEASED := eight banks are too few to tell how even it is; the rollout looks again
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: install demo test test-slow check lint-deploy format clean
+.PHONY: install demo pictures test test-slow check lint-deploy format clean
 
 install: $(INSTALLED)
 
@@ -29,6 +31,14 @@ demo: install
 	@echo "  $(DEMO)/banks/bank-01/          one bank's folder: its data, its ledger, what it was sent"
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///$(DEMO)/mlflow.db    runs and model versions"
 	@echo "  $(BIN)/fraudfl config show configs/quickstart.yaml        what each bank agreed to"
+
+# The pictures of docs/phases.md, from a run of their own: the pilot's gate holds, is released, and the life goes on.
+pictures: install
+	@if [ -e $(LIFE) ]; then echo "$(LIFE)/ holds an earlier run; remove it, or set LIFE="; exit 1; fi
+	$(BIN)/fraudfl run configs/life.yaml --workspace $(LIFE) || [ $$? -eq 3 ]
+	$(BIN)/fraudfl gates release pilot --workspace $(LIFE) --by "Ada Example" --reason "$(RELEASED)"
+	$(BIN)/fraudfl run configs/life.yaml --workspace $(LIFE) --resume
+	$(BIN)/fraudfl report results --workspace $(LIFE) --out $(LIFE)/report --pictures docs/pictures
 
 # One process per core; what starts whole deployments comes last, and has the machine to itself.
 test: install
