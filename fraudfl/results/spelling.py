@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fraudfl.metrics.figures import FigureName
+from fraudfl.report.sections.phases import KINDS
 from fraudfl.report.words import NONE
 from fraudfl.results.facts import PhaseResult
 from fraudfl.results.measured import Estimate, Way
@@ -23,6 +24,13 @@ WAY_NAMES: dict[Way, str] = {
     "xgboost alone": "XGBoost alone",
     "pooled": "pooled",
     "xgboost pooled": "XGBoost pooled",
+}
+KIND_NAMES = KINDS | {
+    "hello": "who is there",
+    "profile": "data counted",
+    "readiness": "sums made known",
+    "watch": "window watched",
+    "outcome": "window judged",
 }
 SOURCES = {
     "exact": "exact: all test rows were at hand, as in simulation only",

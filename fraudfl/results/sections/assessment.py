@@ -33,7 +33,9 @@ def assessment(found: Readiness) -> Iterator[Block]:
     )
     yield table(columns, map(_column, found.columns))
     if found.categories:
-        yield facts((name, listed(values)) for name, values in found.categories.items())
+        yield facts(
+            (name, listed(values) if values else "no value is kept") for name, values in found.categories.items()
+        )
     if found.ahead:
         yield Heading("What comes, as it was estimated")
         columns = (

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from fraudfl.report.blocks import Block, Column, Heading, Picture, Section, Text, Words, facts, paragraph, table
-from fraudfl.report.sections.phases import KINDS
 from fraudfl.report.words import count_of, number, size
 from fraudfl.results.facts import PhaseResult, Results
 from fraudfl.results.measured import Contender
 from fraudfl.results.sections.assessment import assessment
 from fraudfl.results.sections.monitoring import monitoring
-from fraudfl.results.spelling import FIGURE_NAMES, PERCENT, SOURCES, WAY_NAMES, epsilon, estimate, share
+from fraudfl.results.spelling import FIGURE_NAMES, KIND_NAMES, PERCENT, SOURCES, WAY_NAMES, epsilon, estimate, share
 
 
 def phases(results: Results, drawn: Mapping[str, Picture]) -> Iterator[Section]:
@@ -112,7 +111,9 @@ def _transfer(phase: PhaseResult) -> Iterator[Block]:
     else:
         yield paragraph("Nothing to compare with: the size of the banks' data is not known here.")
     columns = (Column("Messages", share=5), Column("Up", "right", share=2), Column("Down", "right", share=2))
-    rows: list[list[Words]] = [[KINDS.get(one.kind, one.kind), size(one.up), size(one.down)] for one in moved.kinds]
+    rows: list[list[Words]] = [
+        [KIND_NAMES.get(one.kind, one.kind), size(one.up), size(one.down)] for one in moved.kinds
+    ]
     rows.append([(Text("all", "strong"),), size(moved.up), size(moved.down)])
     yield table(columns, rows, "Bytes that crossed the banks' borders, measured")
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from fraudfl.metrics.figures import FigureName
 from fraudfl.report.blocks import Block, Column, Paragraph, Picture, Section, Table, Text, Words, paragraph, seen, table
-from fraudfl.report.words import NONE, count_of, day, listed, minute, number, size
+from fraudfl.report.words import count_of, day, listed, minute, number, size
 from fraudfl.results.facts import PhaseResult, Results
 from fraudfl.results.measured import Compared
-from fraudfl.results.spelling import FIGURE_NAMES, PERCENT, SOURCES, WAY_NAMES, epsilon, estimate, gates_in_short, share
+from fraudfl.results.spelling import FIGURE_NAMES, PERCENT, SOURCES, WAY_NAMES, epsilon, estimate, share
+
+_HEADLINE: tuple[FigureName, ...] = ("balanced_accuracy", "auprc", "recall_at_budget")
 
 
 def summary(results: Results, drawn: Mapping[str, Picture]) -> Section:
@@ -20,7 +23,7 @@ def summary(results: Results, drawn: Mapping[str, Picture]) -> Section:
         blocks += [drawn[name] for name in (f"{found.name}-figures",) if name in drawn]
     else:
         blocks.append(paragraph("No phase has set federated training beside training alone yet."))
-    blocks += [_phases(results), *_in_use(results), *_waiting(results)]
+    blocks += [*_in_use(results), *_waiting(results)]
     return Section("1", "Summary", tuple(blocks))
 
 
@@ -42,14 +45,14 @@ def _problems(results: Results) -> Iterator[Paragraph]:
 
 def _headline(phase: PhaseResult) -> Table:
     columns = (
-        Column("Figure", share=4),
-        Column("Alone, the better of", share=3),
-        Column("Alone", "right", share=4),
-        Column("Federated", "right", share=4),
-        Column("Gain", "right", share=4),
+        Column("Figure", share=5),
+        Column("Best alone", share=3),
+        Column("Alone", "right", share=5),
+        Column("Federated", "right", share=5),
+        Column("Gain", "right", share=6),
     )
     found = {one.figure: one for one in phase.compared}
-    rows = [_compared(found[name]) for name in FIGURE_NAMES if name in found]
+    rows = [_compared(found[name]) for name in _HEADLINE if name in found]
     source = "" if phase.source is None else f" ({phase.source})"
     return table(columns, rows, f"Phase {phase.name}: federated against training alone, on later transactions{source}")
 
@@ -59,7 +62,7 @@ def _compared(one: Compared) -> list[Words]:
     gain = estimate(one.gain, percent=percent, signed=True)
     return [
         FIGURE_NAMES[one.figure],
-        "each bank's own network" if one.rival == "alone" else "each bank's own XGBoost",
+        "network" if one.rival == "alone" else "XGBoost",
         estimate(one.alone, percent=percent),
         (Text(estimate(one.federated, percent=percent), "strong"),),
         (Text(gain, "strong"),),
@@ -92,36 +95,6 @@ def _privacy(phase: PhaseResult) -> Paragraph:
         Text(f"Privacy: ε {epsilon(phase)}", "strong"),
         f" at δ = {spent.delta:g} per {spent.unit}, mode {spent.mode}.{summed}{uncovered} {banks} ",
     )
-
-
-def _phases(results: Results) -> Table:
-    columns = (
-        Column("Phase", share=5),
-        Column("Banks", "right", share=2),
-        Column("Balanced accuracy, alone", "right", share=4),
-        Column("federated", "right", share=4),
-        Column("Transfer saved", "right", share=3),
-        Column("ε", "right", share=4),
-        Column("Gates", share=4),
-        Column("Status", share=3),
-    )
-    return table(columns, (_row(phase) for phase in results.phases), "All phases")
-
-
-def _row(phase: PhaseResult) -> list[Words]:
-    found = next((one for one in phase.compared if one.figure == "balanced_accuracy"), None)
-    own = next((way.balanced_accuracy for way in phase.ways if way.way == "federated"), None)
-    saved = phase.transfer.vs_csv
-    return [
-        f"↳ {phase.name}" if phase.within else phase.name,
-        number(phase.took_part.banks),
-        NONE if found is None else share(found.alone.value),
-        NONE if own is None else share(own.value),
-        NONE if saved is None else share(saved.value),
-        NONE if phase.spent.promised is None else epsilon(phase),
-        gates_in_short(phase),
-        phase.status,
-    ]
 
 
 def _in_use(results: Results) -> Iterator[Paragraph]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fraudfl.report.blocks import Block, Column, Picture, Section, Text, Words, paragraph, table
-from fraudfl.report.words import NONE, minute
+from fraudfl.report.words import NONE, minute, number
 from fraudfl.results.facts import Gate, PhaseResult, Results
+from fraudfl.results.spelling import epsilon, gates_in_short, share
 
 
 def timeline(results: Results, drawn: Mapping[str, Picture]) -> Section:
     """The consortium's life so far."""
-    blocks: list[Block] = [drawn["timeline"], _times(results)]
+    blocks: list[Block] = [drawn["timeline"], _phases(results), _times(results)]
     said = [(phase, gate) for phase in results.phases for gate in phase.gates]
     if said:
         columns: tuple[Column, ...] = (
@@ -35,6 +36,36 @@ def timeline(results: Results, drawn: Mapping[str, Picture]) -> Section:
     else:
         blocks.append(paragraph("No gate that held was released."))
     return Section("2", "Timeline and gates", tuple(blocks), apart=True)
+
+
+def _phases(results: Results) -> Block:
+    columns = (
+        Column("Phase", share=5),
+        Column("Banks", "right", share=2),
+        Column("Balanced accuracy, alone", "right", share=4),
+        Column("federated", "right", share=4),
+        Column("Transfer saved", "right", share=3),
+        Column("ε", "right", share=4),
+        Column("Gates", share=4),
+        Column("Status", share=3),
+    )
+    return table(columns, (_row(phase) for phase in results.phases), "What phases came to")
+
+
+def _row(phase: PhaseResult) -> list[Words]:
+    found = next((one for one in phase.compared if one.figure == "balanced_accuracy"), None)
+    own = next((way.balanced_accuracy for way in phase.ways if way.way == "federated"), None)
+    saved = phase.transfer.vs_csv
+    return [
+        f"↳ {phase.name}" if phase.within else phase.name,
+        number(phase.took_part.banks),
+        NONE if found is None else share(found.alone.value),
+        NONE if own is None else share(own.value),
+        NONE if saved is None else share(saved.value),
+        NONE if phase.spent.promised is None else epsilon(phase),
+        gates_in_short(phase),
+        phase.status,
+    ]
 
 
 def _times(results: Results) -> Block:
