@@ -29,7 +29,9 @@ BASE: dict[str, Any] = {
 }
 COMMON = {"baselines": [], "quorum": 0.5, "deadline_seconds": 30, "patience_seconds": 5, "evaluate_every": 100}
 PLAIN = COMMON | {"name": "pilot", "rounds": ROUNDS, "strategy": {"weighting": "equal"}}
-SECURE = PLAIN | {"secure_aggregation": {"min_cohort": 3, "colluding": 1}}
+# Only with every bank in every round is the model the one of the simulation: whoever is not back yet is waited for.
+EVERY_BANK = {"quorum": 1.0, "patience_seconds": 90}
+SECURE = PLAIN | EVERY_BANK | {"secure_aggregation": {"min_cohort": 3, "colluding": 1}}
 PRIVATE = COMMON | {
     "name": "private",
     "rounds": 40,
