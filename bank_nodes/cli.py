@@ -12,16 +12,16 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from bank_nodes.cli_decide import approve, plans, reject, revoke
-from bank_nodes.cli_gain import gain
-from bank_nodes.cli_ledger import ledger_app, restore
-from bank_nodes.cli_look import log, status
-from bank_nodes.cli_models import model_app
-from bank_nodes.cli_monitoring import monitoring
-from bank_nodes.cli_options import Folder, say
-from bank_nodes.cli_readiness import readiness
-from bank_nodes.cli_report import report_app
-from bank_nodes.home import Home
+from bank_nodes.commands.decide import approve, plans, reject, revoke
+from bank_nodes.commands.gain import gain
+from bank_nodes.commands.ledger import ledger_app, restore
+from bank_nodes.commands.look import log, status
+from bank_nodes.commands.models import model_app
+from bank_nodes.commands.monitoring import monitoring
+from bank_nodes.commands.options import Folder, say
+from bank_nodes.commands.readiness import readiness
+from bank_nodes.commands.report import report_app
+from bank_nodes.folder.home import Home
 from fraudfl.command import EXIT_FAILED, run_command, show_tracebacks
 from fraudfl.logs import log_as_json
 from fraudfl.trust.keys import fingerprint
@@ -78,7 +78,7 @@ def check(
 ) -> None:
     """Look at everything that a round needs, and send nothing that depends on data. Exit 1 when something fails."""
     # Imported on use: the dry run needs all of training, and no other command does.
-    from bank_nodes.checkup import checkup
+    from bank_nodes.node.checkup import checkup
 
     findings = checkup(Home(folder))
     if as_json:
@@ -103,8 +103,8 @@ def run(
     ] = 60,
 ) -> None:
     """Run the daemon: answer the coordinator with this bank's own code, through the gate. Logs are JSON on stderr."""
-    from bank_nodes.daemon import Pace
-    from bank_nodes.running import run_daemon
+    from bank_nodes.node.daemon import Pace
+    from bank_nodes.node.running import run_daemon
 
     log_as_json(logging.INFO)
     run_daemon(Home(folder), health=None if health in (None, "off") else health, pace=Pace(idle=idle, calm=calm))

@@ -8,7 +8,7 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from bank_nodes.answering import answer_record
+from bank_nodes.answers.answering import answer_record
 
 app = ClientApp()
 

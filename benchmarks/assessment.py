@@ -22,7 +22,7 @@ from rich.table import Table
 
 from fraudfl.features.encoder import Encoder
 from pipelines.assessment import READINESS
-from server.workspace import Workspace, read_json
+from server.store.workspace import Workspace, read_json
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
 SEALED: dict[str, Any] = {"secure_aggregation": {"min_cohort": 8, "colluding": 1}, "strategy": {"weighting": "equal"}}

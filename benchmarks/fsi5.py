@@ -31,8 +31,8 @@ from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.plan import Plan
 from fraudfl.protocols import Scored
 from pipelines.evaluation import choose_thresholds
-from server.pooled import LocalBanks
-from server.workspace import Workspace
+from server.rounds.pooled import LocalBanks
+from server.store.workspace import Workspace
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "fsi5.yaml"
 PHASE = "pilot"

@@ -26,8 +26,8 @@ from fsi5 import evaluation_files, judge, means
 from private_training import Consortium
 
 from fraudfl.config import FraudflConfig
-from server.banks import create_banks
-from server.workspace import Workspace
+from server.local.banks import create_banks
+from server.store.workspace import Workspace
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 MODES = {"local": "fsi5-local.yaml", "distributed": "fsi5-distributed.yaml"}

@@ -35,7 +35,7 @@ from fraudfl.folder import BankFolder
 from fraudfl.metrics.exact import auprc
 from pipelines.circle import Circle
 from pipelines.phase import run_phase
-from server.pooled import LocalBanks
+from server.rounds.pooled import LocalBanks
 
 LARGE, BANKS = "bank-01", 8
 LEARNING: dict[str, Any] = {"local_epochs": 2, "batch_size": 64, "learning_rate": 0.01}

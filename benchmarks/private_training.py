@@ -40,7 +40,7 @@ from fraudfl.transfer.codec import decode, encode
 from fraudfl.transfer.model import derived_seed, start_vector
 from fraudfl.transfer.pack import pack_counts
 from fraudfl.transfer.savings import raw_sizes, saving
-from server.aggregation import aggregator_of
+from server.rounds.aggregation import aggregator_of
 
 Round = Callable[[Aggregator, int, Vector], int]
 """Collects one round from the model for an aggregator; returns the bytes that one bank sent."""

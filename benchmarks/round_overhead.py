@@ -33,8 +33,8 @@ from stock_flower import StockFlower, make_app, resident_mb
 
 from fraudfl.trust.keys import public_from_text
 from fraudfl.wire import MESSAGE_TYPE, bank_from_record, hello_to_record
-from server.front import Front
-from server.link import Link
+from server.deployment.front import Front
+from server.deployment.link import Link
 
 REST_SECONDS = 70
 CONFIG: dict[str, Any] = {

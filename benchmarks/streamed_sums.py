@@ -39,8 +39,8 @@ from fraudfl.secagg.bitpack import pack, unpack
 from fraudfl.secagg.sums import MaskedSum
 from fraudfl.transfer.codec import Layout, decode, encode
 from fraudfl.wire import bank_to_record, is_hello, reply_to_record, request_from_record
-from server.aggregation import StreamedMean
-from server.flower_fleet import FlowerFleet
+from server.rounds.aggregation import StreamedMean
+from server.rounds.flower_fleet import FlowerFleet
 
 BITS, RUN, DIGEST = 24, 1, "ab" * 32
 

@@ -18,15 +18,15 @@ from fraudfl.data.dataset import contract_of
 from fraudfl.folder import write_whole
 from fraudfl.plan import Plan
 from fraudfl.planning import make_plan
-from server.assessment_cli import assessment_app
-from server.audit_cli import audit
-from server.gates_cli import gates_app
-from server.models_cli import models_app
-from server.pki_cli import bank_app, pki_app
-from server.privacy_cli import privacy_app
-from server.report_cli import report_app
-from server.serve_cli import phase_app, serve
-from server.workspace import Workspace
+from server.commands.assessment import assessment_app
+from server.commands.audit import audit
+from server.commands.gates import gates_app
+from server.commands.models import models_app
+from server.commands.pki import bank_app, pki_app
+from server.commands.privacy import privacy_app
+from server.commands.report import report_app
+from server.commands.serve import phase_app, serve
+from server.store.workspace import Workspace
 
 app = typer.Typer(
     name="fraudfl",
@@ -78,8 +78,8 @@ def run(
 ) -> None:
     """Run a consortium's phases on this machine, in Flower's simulation runtime."""
     # Imported on use, here and below: what needs no torch answers at once.
-    from server.simulation import Simulation, View
-    from server.view import JsonView, QuietView, RichView
+    from server.commands.view import JsonView, QuietView, RichView
+    from server.local.simulation import Simulation, View
 
     loaded = load_config(config, data)
     view: View = QuietView() if quiet else JsonView() if as_json else RichView(_out)
@@ -116,7 +116,7 @@ def config_show(config: ConfigFile, data: DataPath = None) -> None:
 @banks_app.command("create")
 def banks_create(config: ConfigFile, workspace: WorkspaceDir = Path("work"), data: DataPath = None) -> None:
     """Split the configured data set into one folder per bank."""
-    from server.banks import create_banks
+    from server.local.banks import create_banks
 
     loaded = load_config(config, data)
     folder = Workspace(workspace)

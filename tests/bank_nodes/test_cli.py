@@ -13,7 +13,7 @@ import pytest
 from memory_fleet import PRIVATE, tiny_config
 
 from bank_nodes import cli
-from bank_nodes.approvals import Approvals
+from bank_nodes.rules.approvals import Approvals
 from fraudfl.data.simulate import GENERATED_CONTRACT, generate
 from fraudfl.folder import BankFolder
 from fraudfl.plan import Plan
@@ -21,8 +21,8 @@ from fraudfl.planning import make_plan
 from fraudfl.privacy.ledger import Ledger, Release
 from fraudfl.trust.enrolment import read_enrolment
 from fraudfl.trust.keys import fingerprint
-from server.certificates import Hosts
-from server.pki import Pki
+from server.trust.certificates import Hosts
+from server.trust.pki import Pki
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from flwr.app.message import make_message
 from flwr.app.metadata import Metadata
 from memory_fleet import INSTANCE, make_banks, tiny_config
 
-from bank_nodes import answering, client_app
+from bank_nodes import client_app
+from bank_nodes.answers import answering
 from fraudfl.data.simulate import GENERATED_CONTRACT
 from fraudfl.folder import bank_paths
 from fraudfl.plan import Plan

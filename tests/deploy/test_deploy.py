@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
-from bank_nodes.home import KIT, Home
+from bank_nodes.folder.home import KIT, Home
 from fraudfl.errors import TrustError
 from fraudfl.trust.enrolment import read_enrolment
 from fraudfl.trust.keys import fingerprint, load_key
-from server.certificates import Hosts
-from server.pki import Pki
+from server.trust.certificates import Hosts
+from server.trust.pki import Pki
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

@@ -19,9 +19,9 @@ from typing import Any
 import yaml
 
 from fraudfl.trust.enrolment import read_enrolment
-from server.certificates import Hosts
-from server.operator_line import Operator, socket_path
-from server.pki import Pki
+from server.store.operator_line import Operator, socket_path
+from server.trust.certificates import Hosts
+from server.trust.pki import Pki
 
 BIN = Path(sys.executable).parent
 PATIENCE = 180.0

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurv
 from deployment import free_port
 
 from fraudfl.trust.keys import public_text
-from server.certificates import Hosts
-from server.pki import Pki
+from server.trust.certificates import Hosts
+from server.trust.pki import Pki
 
 BIN = Path(sys.executable).parent
 QUIET = {

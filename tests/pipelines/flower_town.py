@@ -29,8 +29,8 @@ from memory_fleet import asking, plan_of
 from fraudfl.protocols import Answer, Reply, Request
 from fraudfl.trust.keys import new_key
 from fraudfl.wire import bank_to_record, is_hello, reply_to_record, request_from_record, serialised_size
-from server.flower_fleet import FlowerFleet, Presence
-from server.link import Link
+from server.deployment.link import Link
+from server.rounds.flower_fleet import FlowerFleet, Presence
 
 OPEN = plan_of()
 BANKS = ("bank-01", "bank-02", "bank-03")

@@ -13,9 +13,9 @@ import numpy as np
 import yaml
 from pydantic import TypeAdapter
 
-from bank_nodes.answering import _refused, reply_to
-from bank_nodes.checks import Draft
-from bank_nodes.sealing import roster_of
+from bank_nodes.answers.answering import _refused, reply_to
+from bank_nodes.gate.checks import Draft
+from bank_nodes.gate.sealing import roster_of
 from fraudfl.config import (
     AnyPhase,
     ConsortiumConfig,
@@ -50,9 +50,9 @@ from fraudfl.wire import (
     request_to_record,
 )
 from pipelines.world import Phase, Terms, World
-from server.aggregation import aggregator_of
-from server.banks import create_banks
-from server.workspace import Workspace
+from server.local.banks import create_banks
+from server.rounds.aggregation import aggregator_of
+from server.store.workspace import Workspace
 
 INSTANCE = "0123456789abcdef"
 COHORT = hashlib.sha256(b"all").hexdigest()

@@ -11,8 +11,8 @@ import numpy as np
 from memory_fleet import INSTANCE, Consortium, copy_banks, tiny_config
 from numpy.typing import NDArray
 
-from bank_nodes.answering import reply_to
-from bank_nodes.sealing import roster_of
+from bank_nodes.answers.answering import reply_to
+from bank_nodes.gate.sealing import roster_of
 from fraudfl.folder import BankFolder
 from fraudfl.plan import Plan
 from fraudfl.privacy.ledger import Ledger

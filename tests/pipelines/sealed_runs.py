@@ -11,7 +11,7 @@ import pytest
 from memory_fleet import Consortium
 from numpy.typing import NDArray
 
-from bank_nodes.sealing import Sealing
+from bank_nodes.gate.sealing import Sealing
 from fraudfl.folder import BankFolder
 from fraudfl.protocols import Reply, Request
 from fraudfl.transfer.frame import unframe

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from memory_fleet import Consortium, KilledError, set_policy
 
-from bank_nodes.approvals import Approvals
+from bank_nodes.rules.approvals import Approvals
 from fraudfl.errors import QuorumError
 from fraudfl.protocols import Answer, Refused, Reply, Request
 from pipelines import asking

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sealed_runs import Meant, begin, charged, go_on, openings, overhear
 
-from bank_nodes.tasks import Tasks
+from bank_nodes.answers.tasks import Tasks
 from fraudfl.errors import QuorumError
 from fraudfl.features.encoder import Encoder
 from fraudfl.folder import BankFolder
@@ -29,7 +29,7 @@ from fraudfl.training.batches import LocalData
 from fraudfl.training.noisy_sum import NoisySums
 from fraudfl.training.server_step import DpAdam, MomentumSgd, ServerStep, noise_of_mean
 from pipelines.phase import run_phase
-from server.noisy_step import NoisyStep
+from server.rounds.noisy_step import NoisyStep
 
 Make = Callable[..., Consortium]
 BANKS = tuple(f"bank-0{number}" for number in range(1, 7))
@@ -63,7 +63,7 @@ def sources() -> dict[str, NoiseSource]:
 def repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every bank draws its rows and its noise from a stream that the test can draw once more."""
     noise = sources()
-    monkeypatch.setattr("bank_nodes.answering.Tasks", lambda folder, _noise: Tasks(folder, noise[folder.bank]))
+    monkeypatch.setattr("bank_nodes.answers.answering.Tasks", lambda folder, _noise: Tasks(folder, noise[folder.bank]))
 
 
 def bank_sums(one: Consortium, plan: Plan, encoder: Encoder) -> list[NoisySums]:

@@ -22,7 +22,7 @@ from fraudfl.transfer.codec import encode
 from fraudfl.transfer.model import vector_digest
 from pipelines.early_stop import course_of
 from pipelines.phase import run_phase
-from server.pooled import LocalBanks
+from server.rounds.pooled import LocalBanks
 
 Make = Callable[..., Consortium]
 # No model gains so much over another: every look after the first is fruitless.

@@ -11,7 +11,7 @@ import pytest
 from memory_fleet import INSTANCE, PRIVATE, SECURE, Consortium
 from sklearn.metrics import average_precision_score
 
-from bank_nodes.gain_reports import GainReports
+from bank_nodes.folder.gain_reports import GainReports
 from fraudfl.data.split import split_rows
 from fraudfl.folder import BankFolder
 from fraudfl.gates.measures import BANKS_LOSING, MEASURES, Measured, Unknown
@@ -22,8 +22,8 @@ from fraudfl.protocols import Reply, Request
 from fraudfl.transfer.frame import unframe
 from pipelines.gain import noise_of_sum
 from pipelines.phase import run_phase
-from server.pooled import LocalBanks
-from server.summary import _for_others
+from server.rounds.pooled import LocalBanks
+from server.store.summary import _for_others
 
 Make = Callable[..., Consortium]
 MASKED = SECURE | {"baselines": ["alone"]}

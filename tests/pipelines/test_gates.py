@@ -14,7 +14,7 @@ from fraudfl.gates.decision import decide
 from fraudfl.trust.keys import new_key
 from pipelines.gates import gated, released
 from pipelines.phase import run_phase
-from server.pooled import LocalBanks
+from server.rounds.pooled import LocalBanks
 
 KEY = new_key()
 SURE = GateConfig(name="who", measure="participation", at_least=1)

@@ -15,7 +15,7 @@ from fraudfl.models.bundle import Bundle
 from fraudfl.protocols import Answer, Checkpoint, Reply, Request
 from pipelines.phase import run_phase
 from pipelines.world import State
-from server.checkpoint import FileCheckpoints
+from server.store.checkpoint import FileCheckpoints
 
 Make = Callable[..., Consortium]
 LEAVES = "bank-06"

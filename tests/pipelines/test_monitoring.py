@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from memory_fleet import DISTRIBUTED, PRIVATE, SECURE, Consortium, KilledError
 
-from bank_nodes.windows import refuse_early
+from bank_nodes.gate.windows import refuse_early
 from fraudfl.errors import BundleError, NotNow, QuorumError, ReleaseRefused
 from fraudfl.features.encoder import fit_encoder
 from fraudfl.features.sketch import sketch_table

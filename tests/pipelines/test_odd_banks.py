@@ -23,8 +23,8 @@ from fraudfl.gates.config import GateConfig
 from fraudfl.models.bundle import Bundle
 from pipelines.gates import gated
 from pipelines.phase import run_phase
-from server.pooled import LocalBanks
-from server.view import RichView
+from server.commands.view import RichView
+from server.rounds.pooled import LocalBanks
 
 HONEST, LARGE = "bank-02", "bank-01"
 GATES = [

@@ -18,7 +18,7 @@ from fraudfl.protocols import Reply, Request
 from fraudfl.transfer.codec import encode
 from fraudfl.transfer.pack import pack_counts
 from pipelines.phase import outcome_so_far, run_phase
-from server.pooled import LocalBanks
+from server.rounds.pooled import LocalBanks
 
 Make = Callable[..., Consortium]
 ILL = "bank-02"

@@ -12,7 +12,7 @@ import pytest
 from memory_fleet import SECURE, Consortium, set_policy
 from sealed_runs import Meant, openings, overhear
 
-from bank_nodes.checks import Draft
+from bank_nodes.gate.checks import Draft
 from fraudfl.errors import QuorumError
 from fraudfl.protocols import Reply, Request
 from pipelines.asking import Enclosed
@@ -188,7 +188,7 @@ def test_a_phase_with_too_few_members_ends_before_anybody_is_asked(one: Consorti
 
 def test_a_bank_that_says_no_twice_is_gone_for_the_phase(one: Consortium, monkeypatch: pytest.MonkeyPatch) -> None:
     set_policy(one.folders / ILL, caps={"rounds": {"total": 0}})
-    monkeypatch.setattr("bank_nodes.tasks.Tasks.train", stand_in(9))
+    monkeypatch.setattr("bank_nodes.answers.tasks.Tasks.train", stand_in(9))
     phase = fresh(one)
     for number, gone in ((1, set()), (2, {ILL}), (3, {ILL})):
         # After the first no it may only have lost the keys: it is handed them again.

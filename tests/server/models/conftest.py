@@ -22,10 +22,10 @@ from mlflow.tracking._tracking_service import utils
 from fraudfl.models.bundle import Bundle
 from fraudfl.trust.keys import load_key
 from pipelines.phase import run_phase
-from server.pki import Pki
-from server.registry import MlflowRegistry
-from server.versions import Lineage
-from server.workspace import Workspace
+from server.models.registry import MlflowRegistry
+from server.models.versions import Lineage
+from server.store.workspace import Workspace
+from server.trust.pki import Pki
 
 CONFIG = tiny_config({"rounds": 12, "training": {"batch_size": 128, "learning_rate": 0.01}, "baselines": []}, banks=2)
 """Enough training for differences that a few thousand transactions can show."""

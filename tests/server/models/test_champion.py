@@ -11,9 +11,9 @@ from fraudfl.data.split import split_rows
 from fraudfl.errors import BundleError, ConfigError, DataError, TrustError
 from fraudfl.folder import BankFolder, bank_paths
 from fraudfl.models.bundle import Bundle
-from server.champion import Bar, Champion, Word
-from server.decision_log import DECISIONS_FILE
-from server.workspace import Workspace
+from server.models.champion import Bar, Champion, Word
+from server.store.workspace import Workspace
+from server.trust.decision_log import DECISIONS_FILE
 
 WORD = Word(by="Ada Example", reason="agreed by the committee")
 

@@ -22,10 +22,10 @@ from fraudfl.metrics.bootstrap import Bootstrap
 from fraudfl.metrics.compare import Difference, paired_difference
 from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
 from fraudfl.models.bundle import Bundle
-from server.contest import Contest, WindowSums, keep_sums
-from server.models import Models
-from server.versions import Version
-from server.workspace import Workspace
+from server.models.bundles import Models
+from server.models.contest import Contest, WindowSums, keep_sums
+from server.models.versions import Version
+from server.store.workspace import Workspace
 
 WINDOW = date(2025, 2, 12), date(2025, 3, 1)
 BINS = ScoreBins(count=256)

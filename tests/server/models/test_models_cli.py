@@ -12,10 +12,10 @@ import pytest
 
 from fraudfl.command import run_command
 from fraudfl.models.bundle import Bundle
-from server.models import Models
-from server.models_cli import models_app
-from server.pki import Pki
-from server.workspace import Workspace
+from server.commands.models import models_app
+from server.models.bundles import Models
+from server.store.workspace import Workspace
+from server.trust.pki import Pki
 
 
 class Said(NamedTuple):

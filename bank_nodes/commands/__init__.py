@@ -1,0 +1,1 @@
+"""The `bank-node` command's parts: what a bank's IT department types."""

@@ -1,0 +1,1 @@
+"""The `fraudfl` command's parts: what the operator types, and what a terminal shows."""

@@ -1,0 +1,1 @@
+"""A whole consortium on one machine: bank folders made from one data set, and Flower's simulation runtime."""

@@ -1,0 +1,1 @@
+"""What the operator makes of the records afterwards: the two reports, and audits."""

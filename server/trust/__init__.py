@@ -1,0 +1,1 @@
+"""Keys, certificates and rosters, and what the operator signs: decisions and receipts."""
