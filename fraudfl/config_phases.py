@@ -110,6 +110,15 @@ class CommonPhase(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _rounds_are_shared_out(self) -> Self:
+        if self.privacy.rounds_per_bank is not None and self.cohort is None:
+            raise ValueError(
+                "`privacy.rounds_per_bank` bounds how often a bank is asked, and without `cohort` every round asks "
+                "all; set `cohort`, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sums_have_enough_banks(self) -> Self:
         secure, named = self.secure_aggregation, self.banks.count or len(self.banks.names)
         if secure is not None and named and named < secure.min_cohort:
@@ -166,6 +175,19 @@ class PhaseConfig(CommonPhase):
     evaluate_every: int = Field(default=1, ge=1)
     early_stop: EarlyStopConfig | None = None
     max_update_norm: float = Field(default=10_000.0, gt=0)
+
+    def refuse_too_few(self, banks: int) -> None:
+        """Raises ConfigError where so many banks cannot fill every round's cohort."""
+        most = self.privacy.rounds_per_bank
+        if most is None or self.cohort is None:
+            return
+        needed = -(-self.rounds * min(self.cohort, banks) // banks)
+        if most < needed:
+            raise ConfigError(
+                f"phase {self.name}: {self.rounds} rounds that each ask {min(self.cohort, banks)} of {banks} banks "
+                f"take {needed} rounds of a bank, and `privacy.rounds_per_bank` is {most}; set it to {needed} or "
+                "more (a few more, so that others can stand in for banks that are away), or plan fewer rounds"
+            )
 
     @field_validator("start", mode="before")
     @classmethod

@@ -30,6 +30,8 @@ class PrivacyConfig(Frozen):
         clip_norm: L2 bound per unit, from 0.01 to 10,000.
         sampling_rate: Poisson sampling rate q of a step.
         steps_per_round: Planned DP-SGD steps per round.
+        rounds_per_bank: With a `cohort`: most rounds of training that one bank takes part in. Noise is calibrated for
+            so many instead of for all rounds, and each bank's gate lets out no more.
         spare_attempts: Rounds beyond the planned ones that the budget also pays for: each repeated attempt uses one.
         sum_bound: For mode `distributed`: no entry of a bank's clipped sum counts for more than this many clip norms.
     """
@@ -47,6 +49,7 @@ class PrivacyConfig(Frozen):
     clip_norm: float = 1.0
     sampling_rate: float = Field(default=0.05, gt=0, le=1)
     steps_per_round: int = Field(default=1, ge=1)
+    rounds_per_bank: int | None = Field(default=None, ge=1)
     spare_attempts: int = Field(default=0, ge=0)
     sum_bound: float = Field(default=256.0, gt=0, le=2**20)
 

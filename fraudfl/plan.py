@@ -205,10 +205,17 @@ class Plan(Frozen):
             "outcome": self.watch_noise,
         }.get(kind)
 
+    @property
+    def rounds_per_bank(self) -> int:
+        """Most rounds that one bank takes part in, repeated attempts aside."""
+        return min(self.rounds, self.privacy.rounds_per_bank or self.rounds)
+
     def paid_releases(self, kind: str) -> int:
-        """How many releases of a kind the plan's noise is calibrated for, spare attempts included."""
+        """How many releases of a kind the plan's noise is calibrated for at one bank, spare attempts included."""
         spare = self.privacy.spare_attempts
-        if kind in ("train", "watch", "outcome"):
+        if kind == "train":
+            return self.rounds_per_bank + spare
+        if kind in ("watch", "outcome"):
             return self.rounds + spare
         if kind == "look":
             return len(self.looks) + spare

@@ -44,6 +44,10 @@ class Circle:
             if bank in present and self.rests.get(bank, (0, 0))[0] <= round_number
         )
 
+    def with_turns_left(self, banks: list[str], most: int) -> list[str]:
+        """Those that had fewer turns than that."""
+        return [bank for bank in banks if self.turns.get(bank, 0) < most]
+
     def draw(self, ready: list[str], size: int | None, seed: int, *where: int) -> tuple[str, ...]:
         """A cohort: those that had fewest turns, ties by a draw that a resumed round repeats.
 

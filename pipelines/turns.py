@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from fraudfl.errors import QuorumError
 from fraudfl.protocols import Kind
@@ -31,18 +31,26 @@ def whose_turn(phase: Phase, kind: Kind, number: int, attempt: int) -> tuple[str
         QuorumError: when too few are members at all; it names the others.
     """
     circle, least = phase.state.circle, fewest(phase, kind)
-    ready = circle.ready(number, phase.world.fleet.present())
+    ready = _ready(phase, kind, number, phase.world.fleet.present())
     if len(ready) < least:
         circle.rests.clear()
-        ready = circle.ready(number, phase.world.fleet.present())
+        ready = _ready(phase, kind, number, phase.world.fleet.present())
     if len(ready) < least:
         # Those that are away are waited for as long as the terms say.
-        ready = circle.ready(number, phase.world.fleet.banks())
+        ready = _ready(phase, kind, number, phase.world.fleet.banks())
     if len(ready) < least:
         raise QuorumError(
             f"round {number}: {len(ready)} banks can be asked, and a sum needs {least}. {_others(phase, ready)}"
         )
     return circle.draw(ready, cohort_size(phase, kind), phase.plan.seed, number, attempt)
+
+
+def _ready(phase: Phase, kind: Kind, number: int, present: Collection[str]) -> list[str]:
+    """Members that can be asked; with a cohort none that took part in as many rounds as its noise is calibrated for."""
+    ready = phase.state.circle.ready(number, present)
+    if cohort_size(phase, kind) is None:
+        return ready
+    return phase.state.circle.with_turns_left(ready, phase.plan.rounds_per_bank)
 
 
 def why_left_out(phase: Phase, since: int) -> str:
@@ -52,12 +60,16 @@ def why_left_out(phase: Phase, since: int) -> str:
 
 
 def _others(phase: Phase, ready: list[str]) -> str:
-    gone = phase.state.circle.gone
-    return _listed(
-        f"{bank}: {'said no' if bank in gone else 'has no keys of this phase'}"
-        for bank in phase.world.fleet.banks()
-        if bank not in ready
-    )
+    return _listed(f"{bank}: {_why_not(phase, bank)}" for bank in phase.world.fleet.banks() if bank not in ready)
+
+
+def _why_not(phase: Phase, bank: str) -> str:
+    circle, most = phase.state.circle, phase.plan.rounds_per_bank
+    if bank in circle.gone:
+        return "said no"
+    if bank in circle.members and not circle.with_turns_left([bank], most):
+        return f"had its {most} rounds"
+    return "has no keys of this phase"
 
 
 def _listed(parts: Iterable[str]) -> str:

@@ -273,6 +273,9 @@ def _privacy(plan: Plan) -> Iterator[str]:
     )
     if plan.trains:
         noise = "not fixed" if plan.noise_multiplier is None else f"{plan.noise_multiplier:.4g}"
+        rounds = plan.rounds_per_bank
+        if rounds < plan.rounds:
+            yield f"This bank takes part in {rounds} of the {plan.rounds} rounds at most; noise is made for those."
         yield (
             f"Noise multiplier {noise} at clip norm {privacy.clip_norm:g}, {privacy.steps_per_round} steps a round at "
             f"sampling rate {privacy.sampling_rate:g}, with {privacy.spare_attempts} spare attempts."

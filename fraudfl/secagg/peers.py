@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic import ValidationError
 
 from fraudfl.errors import TrustError
-from fraudfl.frozen import Frozen
+from fraudfl.frozen import Frozen, Name
 from fraudfl.secagg.errors import SecureAggregationError, invalid
-from fraudfl.secagg.phase_keys import PhaseKey, exchange
+from fraudfl.secagg.phase_keys import Hex32, PhaseKey, exchange
 from fraudfl.trust.keys import canonical
 from fraudfl.trust.roster import Roster
 
@@ -65,8 +65,13 @@ class Peers:
         return _read(data, roster, plan_hash, instance)
 
     def to_bytes(self) -> bytes:
-        """All keys with their signatures, as canonical JSON."""
-        return canonical(_Listed(keys=self.keys).model_dump(mode="json"))
+        """What a bank cannot know by itself of each key, as canonical JSON: whose it is, the key, the signature.
+
+        Every bank gets everybody's, so that this list grows with the square of the banks; the rest of a signed key (the
+        phase, and the long-term key that signed) is in the plan and on the roster.
+        """
+        rows = [_Row(bank=key.bank, agreement=key.agreement, signature=key.signature) for key in self.keys]
+        return canonical(_Listed(keys=tuple(rows)).model_dump(mode="json"))
 
     @cached_property
     def digest(self) -> str:
@@ -90,10 +95,29 @@ class Peers:
         return {key.bank: key for key in self.keys}
 
 
-class _Listed(Frozen):
-    """Phase keys on their way to the banks."""
+class _Row(Frozen):
+    """One phase key on its way to the banks."""
 
-    keys: tuple[PhaseKey, ...]
+    bank: Name
+    agreement: Hex32
+    signature: str
+
+    def key(self, roster: Roster, plan_hash: str, instance: str) -> PhaseKey:
+        """The signed key, if it is for this phase and signed by the bank's key on the roster; `checked` finds out."""
+        return PhaseKey(
+            bank=self.bank,
+            plan_hash=plan_hash,
+            instance=instance,
+            agreement=self.agreement,
+            public_key=_listed_key(self.bank, roster, "phase key"),
+            signature=self.signature,
+        )
+
+
+class _Listed(Frozen):
+    """All phase keys on their way to the banks."""
+
+    keys: tuple[_Row, ...]
 
 
 @lru_cache(maxsize=8)
@@ -103,7 +127,7 @@ def _read(data: bytes, roster: Roster, plan_hash: str, instance: str) -> Peers:
         listed = _Listed.model_validate_json(data)
     except ValidationError as error:
         raise invalid("phase keys", error) from error
-    return Peers.checked(listed.keys, roster, plan_hash, instance)
+    return Peers.checked([row.key(roster, plan_hash, instance) for row in listed.keys], roster, plan_hash, instance)
 
 
 class ByBank(Protocol):
@@ -140,14 +164,17 @@ def check_listed(record: ByBank, roster: Roster, what: str) -> None:
     Raises:
         SecureAggregationError: naming `what` and the bank.
     """
-    try:
-        listed = roster.member(record.bank).public_key
-    except TrustError as error:
-        raise SecureAggregationError(f"{what} of bank {record.bank}: {error}") from error
-    if record.public_key != listed:
+    if record.public_key != _listed_key(record.bank, roster, what):
         raise SecureAggregationError(
             f"{what} of bank {record.bank}: is signed by another key than the bank's on roster {roster.number}"
         )
+
+
+def _listed_key(bank: str, roster: Roster, what: str) -> str:
+    try:
+        return roster.member(bank).public_key
+    except TrustError as error:
+        raise SecureAggregationError(f"{what} of bank {bank}: {error}") from error
 
 
 def _check(key: PhaseKey, roster: Roster, plan_hash: str, instance: str) -> None:

@@ -78,6 +78,8 @@ def _terms(one: Forecast) -> Iterator[str]:
         )
     else:
         yield "each bank adds all of the noise itself; nobody else is trusted"
+    if one.rounds_per_bank < one.rounds:
+        yield f"a bank takes part in {one.rounds_per_bank:,} of the {one.rounds:,} rounds at most; its gate stops there"
 
 
 def _parts_table(parts: tuple[Part, ...]) -> Table:
@@ -115,7 +117,7 @@ def _points_table(one: Forecast) -> Table:
 
 def _remarks(one: Forecast) -> Iterator[str]:
     yield f"one more attempt of a round costs {one.spare_cost:.4f}; {one.spare_attempts} are paid for"
-    if one.participation < 1:
+    if one.expected is not None:
         yield "a bank pays for the rounds it takes part in; the lines by share are for one that is in all of them"
     if one.discretisation is not None:
         yield f"adding up whole numbers takes at most {one.discretisation:.2g} of δ; {one.set_aside:.2g} is set aside"

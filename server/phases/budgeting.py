@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from fraudfl.config import AnyPhase, FraudflConfig
+from fraudfl.config import AnyPhase, FraudflConfig, PhaseConfig
 from fraudfl.data.schema import Contract
 from fraudfl.errors import PrivacyError
 from fraudfl.plan import Plan
@@ -78,6 +78,7 @@ class Forecast:
         spare_cost: What ε grows by when one round more is tried.
         set_aside: Part of δ that is kept for whole numbers; 0 where none are used.
         discretisation: What whole numbers take of δ at most; None where sums are not made of them.
+        rounds_per_bank: Most of them that one bank takes part in; `points` are shares of these.
         participation: Expected share of the rounds that one bank takes part in.
         expected: Where that is below 1, what a bank has then spent when the phase ends.
         not_covered: What leaves without privacy, by name.
@@ -92,6 +93,7 @@ class Forecast:
     units: int
     largest_delta: float
     rounds: int
+    rounds_per_bank: int
     spare_attempts: int
     parties: int
     colluding: int
@@ -110,17 +112,21 @@ def forecast(config: FraudflConfig, phase: AnyPhase, contract: Contract) -> Fore
     """Work out what one phase would cost.
 
     Raises:
+        ConfigError: when its banks are too few for its rounds.
         PrivacyError: when its noise cannot keep its ε, or its whole numbers take more of δ than is set aside.
     """
     plan = make_plan(config, phase, contract)
+    if isinstance(phase, PhaseConfig) and (banks := _banks(config, phase)) is not None:
+        phase.refuse_too_few(banks)
     terms = _terms(plan)
     if not plan.private:
         return terms
-    points = tuple(_point(plan, share, math.ceil(share * plan.rounds)) for share in SHARES)
+    points = tuple(_point(plan, share, math.ceil(share * plan.rounds_per_bank)) for share in SHARES)
     worst = _worst(plan)
-    one_more = _spent(plan, plan.rounds + 1, ended=True).epsilon(plan.delta)
+    one_more = _spent(plan, plan.rounds_per_bank + 1, ended=True).epsilon(plan.delta)
     participation = _participation(config, phase)
-    expected = None if participation >= 1 else _point(plan, 1.0, math.ceil(participation * plan.rounds))
+    asked = math.ceil(participation * plan.rounds)
+    expected = _point(plan, 1.0, asked) if asked < plan.rounds_per_bank else None
     discretisation = _discretisation(plan, phase)
     _refuse_coarse(plan, discretisation)
     return replace(
@@ -150,6 +156,7 @@ def _terms(plan: Plan) -> Forecast:
         units=privacy.units,
         largest_delta=1 / (10 * privacy.units),
         rounds=plan.rounds,
+        rounds_per_bank=plan.rounds_per_bank,
         spare_attempts=privacy.spare_attempts,
         parties=plan.parties,
         colluding=max((found.colluding for kind in _PARTS if (found := _mechanism(plan, kind)) is not None), default=0),
@@ -160,7 +167,7 @@ def _parts(plan: Plan) -> Iterator[Part]:
     for kind, name in _PARTS.items():
         mechanism = _mechanism(plan, kind)
         if mechanism is not None:
-            releases = _times_in(plan, kind, plan.rounds, ended=True)
+            releases = _times_in(plan, kind, plan.rounds_per_bank, ended=True)
             cost = Spent().add(mechanism, releases).epsilon(plan.delta)
             yield Part(name=name, mechanism=mechanism, releases=releases, epsilon=cost)
 
@@ -172,7 +179,7 @@ def _spent(plan: Plan, rounds: int, *, ended: bool) -> Spent:
 
 def _times_in(plan: Plan, kind: Kind, rounds: int, *, ended: bool) -> int:
     if kind == "look":
-        return sum(number <= rounds for number in plan.looks)
+        return len(plan.looks) if rounds >= plan.rounds_per_bank else sum(number <= rounds for number in plan.looks)
     return rounds if kind in _BY_ROUND else int(ended or kind not in _AT_THE_END)
 
 
@@ -195,7 +202,7 @@ def _point(plan: Plan, share: float, rounds: int) -> Point:
 
 
 def _worst(plan: Plan) -> Point:
-    rounds = plan.rounds + plan.privacy.spare_attempts
+    rounds = plan.rounds_per_bank + plan.privacy.spare_attempts
     return _stated(plan, 1.0, rounds, _added(plan, {kind: plan.paid_releases(kind) for kind in _PARTS}))
 
 

@@ -33,7 +33,7 @@ def prepare(workspace: Workspace, settings: AnyPhase, contract: Contract, banks:
         BundleError: when a phase that began, or the model to start from, holds what a bank released that left and is to
             be unlearned.
         CheckpointError: when another plan was begun here than the configuration makes now.
-        ConfigError: when its banks, or the model to start from, are not there.
+        ConfigError: when its banks, or the model to start from, are not there, or the banks are too few.
     """
     refuse_closed(workspace, settings.name)
     folder = workspace.phase(settings.name)
@@ -49,6 +49,8 @@ def prepare(workspace: Workspace, settings: AnyPhase, contract: Contract, banks:
         )
     if folder.roster() is None:
         chosen = choose_banks(workspace, settings, banks)
+        if isinstance(settings, PhaseConfig):
+            settings.refuse_too_few(len(chosen))
         start = _start_of(workspace, config, settings)
         if isinstance(start, Point):
             copy_checkpoint(workspace, settings.name, start)

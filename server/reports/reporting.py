@@ -216,12 +216,10 @@ def _spent_in_ledger(plan: Plan, path: Path) -> Spending | None:
 def _spent_as_heard(plan: Plan, one: BankHeard) -> Spent:
     """At least what left; a reply that came twice counts twice, but no more than the bank's gate lets through."""
     spent = Spent()
-    spare = plan.privacy.spare_attempts
     for kind, count in sorted(one.replies.items()):
         mechanism = plan.mechanism(kind)
-        most = plan.rounds + spare if kind == "train" else 2 if spare else 1
         if mechanism is not None:
-            spent = spent.add(mechanism, min(count, most))
+            spent = spent.add(mechanism, min(count, plan.paid_releases(kind)))
     return spent
 
 

@@ -142,6 +142,12 @@ REFUSALS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ),
     ("small cohort", SECURE, {"cohort": 3}, "cohort 3 is smaller than min_cohort 4"),
     (
+        "rounds of a bank without turns",
+        LOCAL,
+        {"privacy": {"rounds_per_bank": 2}},
+        "`privacy.rounds_per_bank` bounds how often a bank is asked, and without `cohort` every round asks all",
+    ),
+    (
         "too small a clip",
         LOCAL,
         {"privacy": {"clip_norm": 1e-3}},

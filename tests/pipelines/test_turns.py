@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_fleet import PRIVATE, Consortium, KilledError, set_policy
+from memory_fleet import PRIVATE, Consortium, KilledError, plan_of, set_policy
 
 from fraudfl.errors import QuorumError
+from fraudfl.privacy.accounting import epsilon
+from fraudfl.privacy.mechanisms import mechanism_from_dict
 from fraudfl.protocols import Answer, Reply, Request
 from fraudfl.transfer.codec import decode
 from pipelines.circle import MADE_UP, Circle
@@ -164,6 +166,34 @@ def test_a_resumed_round_asks_the_same_cohort_and_gets_the_same_bytes(consortium
     charged = {bank: len(one.ledger(bank).mechanisms()) for bank in BANKS}
     assert charged == dict.fromkeys(BANKS, 1)
     assert all(len(set(copies)) == 1 for copies in one.fleet.sent.values())
+
+
+FEW = {**PRIVATE, "rounds": 9, "cohort": 2, "privacy": {**PRIVATE["privacy"], "rounds_per_bank": 3}}
+
+
+def test_noise_is_made_for_the_rounds_that_a_bank_takes_part_in_and_none_takes_part_in_more(consortium: Make) -> None:
+    one = consortium(**FEW)
+    assert run_phase(one.phase(), ())["rounds"] == 9
+    assert {bank: len(trained(one, bank)) for bank in BANKS} == dict.fromkeys(BANKS, 3)
+    all_rounds = plan_of(**FEW | {"privacy": PRIVATE["privacy"]})
+    assert one.plan.noise_multiplier is not None
+    assert all_rounds.noise_multiplier is not None
+    assert one.plan.noise_multiplier < 0.95 * all_rounds.noise_multiplier
+    target, delta = PRIVATE["privacy"]["epsilon"], one.plan.delta
+    for bank in BANKS:
+        paid = [mechanism_from_dict(facts) for facts in one.ledger(bank).mechanisms()]
+        assert 0.98 * target < epsilon(paid, delta) <= target * (1 + 1e-6)
+
+
+def test_when_those_that_are_left_had_all_their_rounds_the_phase_ends_and_says_so(consortium: Make) -> None:
+    one = consortium(**FEW)
+    phase = one.phase()
+    phase.state.circle.gone = {"bank-02", "bank-05"}
+    with pytest.raises(QuorumError, match=r"round 7: 0 banks can be.*bank-01: had its 3 rounds; bank-02: said no"):
+        run_phase(phase, ())
+    assert {bank: len(trained(one, bank)) for bank in BANKS if bank not in phase.state.circle.gone} == dict.fromkeys(
+        ("bank-01", "bank-03", "bank-04", "bank-06"), 3
+    )
 
 
 def models_sent(one: Consortium) -> dict[int, set[bytes]]:

@@ -322,6 +322,16 @@ def test_more_rounds_than_the_plans_noise_was_calibrated_for_are_refused_before_
     assert len(bank.ledger.mechanisms()) == 3
 
 
+def test_more_rounds_than_a_bank_takes_part_in_are_refused_though_the_phase_has_them(bank: Bank) -> None:
+    plan = CLOSED.model_copy(update={"privacy": CLOSED.privacy.model_copy(update={"rounds_per_bank": 2})})
+    assert plan.rounds == 3
+    bank.take(plan)
+    for number in (1, 3):
+        bank.train(plan, number)
+    bank.refuses(ReleaseRefused, r"allows 2 releases of kind 'train', and all were begun here", asking(plan, round=2))
+    assert len(bank.ledger.mechanisms()) == 2
+
+
 @pytest.mark.parametrize(("span", "freed"), [("phase", "another plan"), ("month", NEXT_MONTH), ("total", None)])
 def test_an_epsilon_cap_is_never_passed_and_ends_where_it_says(
     bank: Bank, span: str, freed: datetime | str | None

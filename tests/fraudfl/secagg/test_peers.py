@@ -107,12 +107,23 @@ def test_peers_read_back_from_their_bytes(consortium: Any) -> None:
     assert Peers.from_bytes(data, consortium.roster, consortium.plan, consortium.instance) == consortium.peers
 
 
-@pytest.mark.parametrize("field", sorted(PhaseKey.model_fields))
+@pytest.mark.parametrize("field", ["bank", "agreement", "signature"])
 def test_a_change_to_any_field_on_the_way_is_refused(consortium: Any, field: str) -> None:
     listed = json.loads(consortium.peers.to_bytes())
-    entry, donor = listed["keys"][3], listed["keys"][4]
-    entry[field] = 2 if field == "version" else {"plan_hash": "cd" * 32, "instance": "x"}.get(field, donor[field])
+    assert set(listed["keys"][3]) == {"bank", "agreement", "signature"}
+    listed["keys"][3][field] = listed["keys"][4][field]
     with pytest.raises(SecureAggregationError):
+        Peers.from_bytes(json.dumps(listed).encode(), consortium.roster, consortium.plan, consortium.instance)
+
+
+def test_keys_of_another_phase_or_of_a_bank_off_the_roster_are_refused(consortium: Any) -> None:
+    data = consortium.peers.to_bytes()
+    for plan, instance in ((consortium.plan[::-1], consortium.instance), (consortium.plan, "another")):
+        with pytest.raises(SecureAggregationError, match="phase key of bank bank-0"):
+            Peers.from_bytes(data, consortium.roster, plan, instance)
+    listed = json.loads(data)
+    listed["keys"][3]["bank"] = "stranger"
+    with pytest.raises(SecureAggregationError, match="phase key of bank stranger"):
         Peers.from_bytes(json.dumps(listed).encode(), consortium.roster, consortium.plan, consortium.instance)
 
 

@@ -81,3 +81,14 @@ def test_phases_can_be_added_once_each(workspace: Workspace) -> None:
 def test_a_phase_that_starts_anew_has_no_model_to_start_from(workspace: Workspace) -> None:
     ready(workspace, "pilot")
     assert start_of(workspace, workspace.phase("pilot")) is None
+
+
+def test_nothing_is_begun_where_the_banks_are_too_few_for_the_rounds(tmp_path: Path) -> None:
+    privacy = {"mode": "local", "epsilon": 3, "units": 1000, "delta": 1e-6, "rounds_per_bank": 4}
+    phase = {"name": "pilot", "rounds": 8, "cohort": 4, "privacy": privacy, "strategy": {"weighting": "equal"}}
+    workspace = Workspace(tmp_path / "co")
+    workspace.open(config_of(phase), resume=False)
+    with pytest.raises(ConfigError, match="8 rounds that each ask 4 of 7 banks take 5 rounds of a bank"):
+        ready(workspace, "pilot", BANKS[:7])
+    assert workspace.phase("pilot").roster() is None
+    assert ready(workspace, "pilot", BANKS)[1] == BANKS
