@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from fraudfl.monitoring.coarse import Counts, Floats, Groups
 
@@ -174,9 +174,9 @@ def _p_value(statistic: float, freedom: float, inflation: Inflation) -> float:
 
     The statistic is that of `freedom` groups' worth; its shape is that of as many directions as windows vary in.
     """
-    if freedom < 1 or not math.isfinite(statistic):
+    if freedom < 1 or statistic <= 0 or not math.isfinite(statistic):
         return 1.0
     if not inflation.windows:
-        return float(stats.chi2.sf(statistic, freedom))
+        return float(special.chdtrc(freedom, statistic))
     shape = freedom if inflation.freedom is None else min(freedom, inflation.freedom)
-    return float(stats.f.sf(statistic / freedom, shape, shape * (inflation.windows - 1)))
+    return float(special.fdtrc(shape, shape * (inflation.windows - 1), statistic / freedom))

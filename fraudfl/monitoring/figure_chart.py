@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from fraudfl.monitoring.scores import Estimate, normal_quantile
 
@@ -42,7 +42,7 @@ class Usual:
         """Half the width of an interval in standard deviations; Student's, where the inflation was estimated."""
         if self.windows < 3:
             return normal_quantile(level)
-        return float(stats.t.ppf((1 + level) / 2, self.windows - 1))
+        return float(special.stdtrit(self.windows - 1, (1 + level) / 2))
 
     def widening(self, level: float) -> float:
         """How much wider a window's interval is than its own bootstrap's."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtri
 
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.monitoring.coarse import Counts
@@ -53,7 +53,7 @@ class Scored:
 
 def normal_quantile(level: float) -> float:
     """Half the width of a two-sided interval, in standard deviations."""
-    return float(stats.norm.ppf((1 + level) / 2))
+    return float(ndtri((1 + level) / 2))
 
 
 def percentile_estimate(
