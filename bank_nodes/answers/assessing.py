@@ -6,27 +6,21 @@ readiness (`readiness/<instance>.json`) is made of its exact table and stays her
 
 from __future__ import annotations
 
-import json
 import logging
-from pathlib import Path
-from typing import Any
 
 from bank_nodes.answers.counting import counted
+from bank_nodes.folder.readiness_reports import keep_readiness
 from bank_nodes.gate.checks import Draft
 from fraudfl.assessment.counting import count_profile
 from fraudfl.assessment.own import own_readiness
 from fraudfl.assessment.profile import Profile
 from fraudfl.assessment.published import PAYLOAD, Published
 from fraudfl.assessment.spec import ProfileSpec
-from fraudfl.errors import PlanError, SourceError, WireError
+from fraudfl.errors import PlanError, WireError
 from fraudfl.folder import BankFolder
 from fraudfl.plan import Plan
 from fraudfl.privacy.noise import NoiseSource
 from fraudfl.protocols import Request
-from fraudfl.trust.keys import write_secret
-
-FOLDER = "readiness"
-
 
 log = logging.getLogger(__name__)
 
@@ -70,28 +64,7 @@ class Assessing:
             "noise": published.deviation,
             "remarks": [remark.model_dump(mode="json") for remark in remarks],
         }
-        path = self._folder.path / FOLDER / f"{request.instance}.json"
-        write_secret(path, json.dumps(report, indent=1).encode() + b"\n", replace=True)
-
-
-def kept_readiness(bank_folder: Path) -> list[dict[str, Any]]:
-    """Every readiness report at a bank, oldest first.
-
-    Raises:
-        SourceError: when one cannot be read.
-    """
-    paths = sorted((bank_folder / FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime)
-    return [_read(path) for path in paths]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        facts: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise SourceError(
-            f"{path}: cannot be read ({error}); delete it, and take part in the next assessment"
-        ) from error
-    return facts
+        keep_readiness(self._folder.path, request.instance, report)
 
 
 def _spec(plan: Plan) -> ProfileSpec:

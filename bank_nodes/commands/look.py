@@ -14,7 +14,7 @@ from rich.table import Table
 
 from bank_nodes.commands.options import AsJson, Folder, out, say
 from bank_nodes.folder.home import Home
-from bank_nodes.node.running import daemon_runs
+from bank_nodes.node.alone import daemon_runs
 from bank_nodes.rules.approvals import Approvals, offered
 from bank_nodes.rules.policy import read_policy
 from bank_nodes.rules.schedule import opens_at

@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from bank_nodes.answers.assessing import kept_readiness
 from bank_nodes.commands.options import AsJson, Folder, out, say
+from bank_nodes.folder.readiness_reports import kept_readiness
 from fraudfl.command import EXIT_FAILED
 
 _COLOURS = {"good": "green", "warning": "yellow", "bad": "red"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import logging
 import os
 import resource
@@ -12,8 +11,6 @@ import signal
 import sys
 import time
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -22,18 +19,16 @@ import pyarrow as pa
 from flwr.app import RecordDict
 
 from bank_nodes.folder.home import Home
+from bank_nodes.node.alone import hand_lock_on, only_one
 from bank_nodes.node.connection import Endpoint
 from bank_nodes.node.daemon import Daemon, Pace
 from bank_nodes.node.health import serve_health
 from bank_nodes.rules.policy import Resources, read_policy
 from fraudfl.command import keep_quiet
-from fraudfl.errors import RuntimeFailure
 
 log = logging.getLogger(__name__)
 
 _ARENAS = -8  # glibc's M_ARENA_MAX
-_LOCK_VARIABLE = "FRAUDFL_DAEMON_LOCK"
-_held: list[int] = []
 
 
 @dataclass
@@ -70,7 +65,7 @@ def run_daemon(home: Home, *, health: str | None, pace: Pace) -> None:
     home.own_data()
     endpoint = Endpoint(address=home.address(), ca=home.ca())
     policy = read_policy(home.path)
-    with _only_one(home.path):
+    with only_one(home.path):
         _limit(policy.resources)
         standing = Standing()
         daemon = Daemon(endpoint, home.key(), lambda record: _answer(home.path, record), pace, standing.note, _rest)
@@ -133,7 +128,7 @@ def _rest() -> None:
     """Between phases, begin anew in place: everything that matters is on disk, and libraries stay in memory else."""
     if "torch" in sys.modules:
         log.info("no phase is under way; starting anew to give memory back")
-        os.environ[_LOCK_VARIABLE] = str(_held[0])
+        hand_lock_on()
         os.execv(sys.executable, [sys.executable, "-m", "bank_nodes.cli", *sys.argv[1:]])
 
 
@@ -156,31 +151,3 @@ def _end_on_signals(daemon: Daemon) -> None:
 
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, end)
-
-
-@contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    inherited = os.environ.pop(_LOCK_VARIABLE, None)
-    lock = (path / "daemon.lock").open("a") if inherited is None else os.fdopen(int(inherited), "a")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RuntimeFailure(f"{path}: a daemon runs here already; stop it first") from error
-        # Kept over a restart in place, so that no second daemon slips in.
-        os.set_inheritable(lock.fileno(), True)
-        _held.append(lock.fileno())
-        try:
-            yield
-        finally:
-            _held.clear()
-
-
-def daemon_runs(path: Path) -> bool:
-    """Whether a daemon runs in this folder."""
-    with (path / "daemon.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False

@@ -26,7 +26,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
-from scipy.special import ndtri
 
 from fraudfl.config import Frozen
 from fraudfl.errors import WireError
@@ -231,6 +230,9 @@ def _fit_numeric(name: str, counts: NDArray[np.int64], centres: NDArray[np.float
 
 
 def _quantile_knots(at: NDArray[np.float64], ranks: NDArray[np.float64]) -> Knots:
+    # Imported on use: only fitting needs SciPy, and reading a plan or a bundle does not wait for it.
+    from scipy.special import ndtri
+
     scores = np.clip(ndtri(ranks), -_CLIP_SCORE, _CLIP_SCORE)
     kept = _needed_knots(at, scores)
     # Six digits of the place and four of the score are far below the bins' own resolution, and keep the encoder small.

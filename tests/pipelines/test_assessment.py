@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from memory_fleet import INSTANCE, Consortium, KilledError, set_policy, tiny_config
 
-from bank_nodes.answers.assessing import kept_readiness
+from bank_nodes.folder.readiness_reports import kept_readiness
 from fraudfl.assessment.counting import count_profile
 from fraudfl.assessment.estimates import Ahead
 from fraudfl.assessment.negotiated import Schema, negotiated

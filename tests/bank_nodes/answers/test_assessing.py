@@ -13,7 +13,7 @@ from memory_fleet import INSTANCE, asking, make_bank
 
 from bank_nodes import cli
 from bank_nodes.answers.answering import reply_to
-from bank_nodes.answers.assessing import kept_readiness
+from bank_nodes.folder.readiness_reports import kept_readiness
 from fraudfl.assessment.counting import count_profile
 from fraudfl.assessment.demands import Demands
 from fraudfl.assessment.negotiated import Schema, negotiate

@@ -21,7 +21,8 @@ from flwr.app import Message
 from memory_fleet import tiny_config
 
 from bank_nodes.folder.home import Home
-from bank_nodes.node.running import Standing, _limit, daemon_runs, run_daemon
+from bank_nodes.node.alone import daemon_runs
+from bank_nodes.node.running import Standing, _limit, run_daemon
 from bank_nodes.rules.policy import Resources
 from fraudfl.config import FraudflConfig
 from fraudfl.data.simulate import GENERATED_CONTRACT, generate
