@@ -32,12 +32,14 @@ class Pace:
         busy: Shortest time between two looks, in seconds, just after a message.
         idle: Longest time between two looks, when there was no message for long.
         calm: Seconds without a message after which a phase counts as over.
+        soon: Shortest wait before another try to connect.
         longest: Longest wait before another try to connect.
     """
 
     busy: float = 0.05
     idle: float = 2.0
     calm: float = 60.0
+    soon: float = 0.5
     longest: float = 10.0
 
 
@@ -82,28 +84,29 @@ class Daemon:
 
     def run(self) -> None:
         """Serve until stopped; every failure of the connection is waited out."""
-        failures = 0
+        there = time.monotonic()
         while not self._stopping.is_set():
             try:
                 with Connection(self._endpoint, self._key) as connection:
                     log.info("connected to %s as node %d", self._endpoint.address, connection.node)
                     self._watch("connected")
-                    failures = 0
-                    self._serve(connection)
+                    try:
+                        self._serve(connection)
+                    finally:
+                        there = time.monotonic()
                 # The coordinator has heard the goodbye: whoever begins anew in place can connect at once.
                 if not self._stopping.is_set():
                     self._rest()
             except (ConnectionLost, WireError) as error:
-                failures += 1
-                self._wait_out(error, failures)
+                # A quarter of the absence so far: who is back is found late by 25 % of it at most.
+                self._wait_out(error, max((time.monotonic() - there) / 4, self._pace.soon))
             except TrustError as error:
                 # Nobody repairs keys or certificates in a second.
-                failures += 5
-                self._wait_out(error, failures)
+                self._wait_out(error, self._pace.longest)
 
-    def _wait_out(self, error: FraudflError, failures: int) -> None:
+    def _wait_out(self, error: FraudflError, seconds: float) -> None:
         self._watch("lost")
-        wait = min(self._pace.longest, 0.25 * 2 ** min(failures, 20)) * random.uniform(0.7, 1.0)
+        wait = min(seconds, self._pace.longest) * random.uniform(0.7, 1.0)
         log.warning("%s; trying again in %.1f s", error, wait)
         self._stopping.wait(wait)
 

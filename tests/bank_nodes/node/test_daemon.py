@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,40 @@ def test_a_coordinator_that_goes_and_comes_back_finds_the_bank_again_by_itself(t
         wait_until(lambda: bank.seen[-1] == "connected", "connected again", 20.0)
         with town.link.run() as grid:
             assert answered(grid, ask(grid, town.node, 5)) == 5
+
+
+class Hours:
+    """Time that passes only while the daemon waits, and its event to stop, which comes after two hours."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.calls.append(self.now)
+
+    def is_set(self) -> bool:
+        return self.now > 7200
+
+
+def test_a_coordinator_that_comes_back_is_found_within_a_quarter_of_its_absence(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = Hours()
+    monkeypatch.setattr("bank_nodes.node.daemon.time", hours)
+    nobody = Endpoint(address=f"127.0.0.1:{free_port()}", ca=town.pki.ca_pem.read_bytes())
+    daemon = Daemon(nobody, town.key, lambda record: record, Pace())
+    monkeypatch.setattr(daemon, "_stopping", hours)
+    daemon.run()
+    waits = [after - before for before, after in pairwise([0.0, *hours.calls])]
+    assert all(wait <= max(0.5, before / 4) for wait, before in zip(waits[1:], hours.calls, strict=False))
+    # Nor does a bank knock all night long.
+    assert max(waits) <= 10
+    assert len(waits) < 7200 / 5
 
 
 def test_a_run_that_ends_while_the_bank_works_is_dismissed_and_the_next_is_answered(town: Town) -> None:
