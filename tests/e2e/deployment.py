@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,9 +30,12 @@ PATIENCE = 180.0
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has, below those that the system gives to connections: it is free again after a restart."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(holds: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
@@ -95,20 +100,33 @@ class Deployment:
         facts = config | {"coordinator": {"listen": f"127.0.0.1:{port}", "metrics": None}}
         made = cls(folder, facts)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "c.yaml").write_text(yaml.safe_dump(facts))
+        made.write_config()
         pki = Pki.create(
             folder / "co/coordinator/pki", facts["consortium"]["name"], Hosts(("localhost",), ("127.0.0.1",))
         )
-        for source in sorted(data.iterdir()):
-            made.enrol(source.name)
+        sources = sorted(data.iterdir())
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(made.init, [source.name for source in sources]))
+        for source in sources:
+            pki.add(read_enrolment(made.bank(source.name) / "enrolment.json"))
             for name in ("bank.json", "transactions.parquet"):
                 shutil.copyfile(source / name, made.bank(source.name) / name)
             text = (source / "policy.yaml").read_text() if policy is None else policy
             (made.bank(source.name) / "policy.yaml").write_text(text)
         pki.write_kit(folder / "kit", "127.0.0.1", port)
-        for bank in made.banks:
-            made.join(bank)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(made.join, made.banks))
         return made
+
+    def copy(self, folder: Path, config: dict[str, Any]) -> Deployment:
+        """The same keys, banks and kits in another folder. Both have one port, so only one may run at a time."""
+        shutil.copytree(self.folder, folder)
+        made = Deployment(folder, config | {"coordinator": self.config["coordinator"]})
+        made.write_config()
+        return made
+
+    def write_config(self) -> None:
+        (self.folder / "c.yaml").write_text(yaml.safe_dump(self.config))
 
     @property
     def pki(self) -> Pki:
@@ -129,8 +147,11 @@ class Deployment:
     def bank(self, bank: str) -> Path:
         return self.folder / "banks" / bank
 
-    def enrol(self, bank: str) -> None:
+    def init(self, bank: str) -> None:
         call("bank-node", "init", self.bank(bank), "--bank", bank)
+
+    def enrol(self, bank: str) -> None:
+        self.init(bank)
         self.pki.add(read_enrolment(self.bank(bank) / "enrolment.json"))
 
     def join(self, bank: str) -> None:

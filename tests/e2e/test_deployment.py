@@ -64,14 +64,20 @@ def simulate(folder: Path, config: dict[str, Any]) -> Path:
     return folder / "work"
 
 
-@pytest.fixture
-def deployed(simulated: Path, tmp_path: Path) -> Iterator[Deployment]:
-    yield from closing(Deployment.create(tmp_path / "d", CONFIG, simulated / "banks"))
+@pytest.fixture(scope="module")
+def pristine(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """Keys, banks and kits as operator and banks make them, before anything has run; each test has its own copy."""
+    return Deployment.create(tmp_path_factory.mktemp("pristine") / "d", CONFIG, simulated / "banks")
 
 
 @pytest.fixture
-def deployed_long(simulated_long: Path, tmp_path: Path) -> Iterator[Deployment]:
-    yield from closing(Deployment.create(tmp_path / "d", CONFIG | LONG, simulated_long / "banks"))
+def deployed(pristine: Deployment, tmp_path: Path) -> Iterator[Deployment]:
+    yield from closing(pristine.copy(tmp_path / "d", CONFIG))
+
+
+@pytest.fixture
+def deployed_long(pristine: Deployment, tmp_path: Path) -> Iterator[Deployment]:
+    yield from closing(pristine.copy(tmp_path / "d", CONFIG | LONG))
 
 
 def closing(deployment: Deployment) -> Iterator[Deployment]:

@@ -58,9 +58,16 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "work"
 
 
+@pytest.fixture(scope="module")
+def pristine(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """Keys, banks and kits, before anything has run; each test has its own copy."""
+    made = tmp_path_factory.mktemp("pristine") / "d"
+    return Deployment.create(made, BASE | {"phases": [SECURE, PRIVATE]}, simulated / "banks")
+
+
 @pytest.fixture
-def deployed(simulated: Path, tmp_path: Path) -> Iterator[Deployment]:
-    deployment = Deployment.create(tmp_path / "d", BASE | {"phases": [SECURE, PRIVATE]}, simulated / "banks")
+def deployed(pristine: Deployment, tmp_path: Path) -> Iterator[Deployment]:
+    deployment = pristine.copy(tmp_path / "d", pristine.config)
     try:
         yield deployment
     finally:
