@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import threading
@@ -16,11 +17,14 @@ import numpy as np
 import pytest
 import yaml
 from deployment import Deployment, call, free_port, wait_until
+from memory_fleet import Consortium
 from safetensors.numpy import load_file
 from stock_flower import StockFlower, make_app
 
+from fraudfl.config import FraudflConfig
 from fraudfl.privacy.ledger import Ledger
 from fraudfl.trust.keys import public_text
+from pipelines.phase import run_phase
 
 ROUNDS = 10
 CONFIG: dict[str, Any] = {
@@ -48,20 +52,20 @@ NOBODY = "approve:\n  automatic: false\nuncovered: ['*']\n"
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same consortium in simulation: banks' folders, and the model to compare with."""
-    return simulate(tmp_path_factory.mktemp("simulated"), CONFIG)
+    folder = tmp_path_factory.mktemp("simulated")
+    (folder / "c.yaml").write_text(yaml.safe_dump(CONFIG | {"phases": CONFIG["phases"][:1]}))
+    call("fraudfl", "run", folder / "c.yaml", "-w", folder / "work", "--quiet")
+    return folder / "work"
 
 
 @pytest.fixture(scope="module")
-def simulated_long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rounds that take long enough to be killed in."""
-    return simulate(tmp_path_factory.mktemp("simulated_long"), CONFIG | LONG)
-
-
-def simulate(folder: Path, config: dict[str, Any]) -> Path:
-    path = folder / "c.yaml"
-    path.write_text(yaml.safe_dump(config | {"phases": config["phases"][:1]}))
-    call("fraudfl", "run", path, "-w", folder / "work", "--quiet")
-    return folder / "work"
+def expected_long(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rounds that take long enough to be killed in: the same banks in memory, which spares a second simulation."""
+    work = tmp_path_factory.mktemp("long") / "work"
+    shutil.copytree(simulated / "banks", work / "banks")
+    config = FraudflConfig.model_validate(CONFIG | LONG)
+    run_phase(Consortium(work / "banks", config, work / "coordinator/phases/pilot").phase(), ())
+    return work
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +95,8 @@ def weights(workspace: Path) -> dict[str, Any]:
     return load_file(workspace / "coordinator/phases/pilot/bundle/weights.safetensors")
 
 
-def assert_same_model(deployed: Deployment, simulated: Path) -> None:
-    ours, theirs = weights(deployed.workspace), weights(simulated)
+def assert_same_model(deployed: Deployment, expected: Path) -> None:
+    ours, theirs = weights(deployed.workspace), weights(expected)
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
         assert np.abs(ours[name] - tensor).max() <= 1e-6, name
@@ -128,7 +132,7 @@ def test_ten_rounds_at_three_banks_give_the_simulations_model(deployed: Deployme
 
 
 def test_a_coordinator_killed_twice_in_mid_round_goes_on_where_it_was(
-    deployed_long: Deployment, simulated_long: Path
+    deployed_long: Deployment, expected_long: Path
 ) -> None:
     deployed = deployed_long
     deployed.run_all()
@@ -139,13 +143,11 @@ def test_a_coordinator_killed_twice_in_mid_round_goes_on_where_it_was(
         deployed.kill("coordinator")
         deployed.serve("--resume")
     assert_completed(deployed.ended())
-    assert_same_model(deployed, simulated_long)
+    assert_same_model(deployed, expected_long)
     assert_no_round_twice(deployed)
 
 
-def test_a_bank_killed_in_training_and_started_again_takes_part(
-    deployed_long: Deployment, simulated_long: Path
-) -> None:
+def test_a_bank_killed_in_training_and_started_again_takes_part(deployed_long: Deployment, expected_long: Path) -> None:
     deployed = deployed_long
     deployed.run_all()
     deployed.begin()
@@ -154,7 +156,7 @@ def test_a_bank_killed_in_training_and_started_again_takes_part(
     deployed.kill("bank-02")
     deployed.run_bank("bank-02")
     assert_completed(deployed.ended())
-    assert_same_model(deployed, simulated_long)
+    assert_same_model(deployed, expected_long)
     assert_no_round_twice(deployed)
 
 
@@ -250,7 +252,7 @@ def public_text_of(deployed: Deployment, bank: str) -> str:
     return public_text(load_key(deployed.bank(bank) / "keys/bank.key"))
 
 
-def test_the_operator_stops_and_resumes_a_phase(deployed_long: Deployment, simulated_long: Path) -> None:
+def test_the_operator_stops_and_resumes_a_phase(deployed_long: Deployment, expected_long: Path) -> None:
     deployed = deployed_long
     deployed.run_all()
     call("fraudfl", "phase", "start", "pilot", "-w", deployed.workspace)
@@ -260,7 +262,7 @@ def test_the_operator_stops_and_resumes_a_phase(deployed_long: Deployment, simul
     assert "was begun before" in call("fraudfl", "phase", "start", "pilot", "-w", deployed.workspace, code=1)
     call("fraudfl", "phase", "resume", "pilot", "-w", deployed.workspace)
     assert_completed(deployed.ended())
-    assert_same_model(deployed, simulated_long)
+    assert_same_model(deployed, expected_long)
     assert "completed, round 10 of 10" in call("fraudfl", "phase", "status", "-w", deployed.workspace)
 
 
