@@ -123,7 +123,8 @@ def test_a_daemon_answers_starts_anew_after_the_phase_and_answers_again(
     wait_until(lambda: any("connected" in line for line in lines(log)), "connected", 40.0)
     assert daemon_runs(town.home.path)
     assert town.ask_who() == "north"
-    wait_until(lambda: sum("bank north, coordinator" in line for line in lines(log)) == 2, "a new beginning", 40.0)
+    wait_until(lambda: sum("connected to" in line for line in lines(log)) == 2, "connected after a new beginning", 40.0)
+    assert sum("bank north, coordinator" in line for line in lines(log)) == 2
     assert any("starting anew to give memory back" in line for line in lines(log))
     assert daemon.poll() is None
     assert town.ask_who() == "north"
