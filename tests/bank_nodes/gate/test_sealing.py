@@ -102,10 +102,10 @@ def handing(town: SealedBanks, keys: list[dict[str, Any]], digest: str = "ab" * 
 
 
 def signed_by(town: SealedBanks, folder: Path, bank: str, place: Path, instance: str = INSTANCE) -> dict[str, Any]:
-    """A phase key in a bank's name, of a fresh secret, signed with the long-term key in `folder`."""
+    """A phase key in a bank's name as lists have it, of a fresh secret, signed with the long-term key in `folder`."""
     PhaseSecret.create(place)
     key = PhaseSecret.load(place).sign(bank, town.plan.hash, instance, load_key(folder))
-    return dict(json.loads(key.to_bytes()))
+    return {"bank": key.bank, "agreement": key.agreement, "signature": key.signature}
 
 
 def exchanged(keys: list[dict[str, Any]], bank: str, key: dict[str, Any]) -> list[dict[str, Any]]:
@@ -121,7 +121,7 @@ def test_an_agreement_key_that_the_coordinator_swapped_is_refused_by_its_bank_an
     pasted = [{**old, "agreement": own["agreement"]} if old["bank"] == "bank-05" else old for old in keys]
     for swapped, match in (
         (pasted, "phase key of bank bank-05: .*signature"),
-        (exchanged(keys, "bank-05", own), "phase key of bank bank-05: is signed by another key than the bank's"),
+        (exchanged(keys, "bank-05", own), "phase key of bank bank-05: .*signature"),
     ):
         for bank in town.banks:
             with pytest.raises(SecureAggregationError, match=match):
@@ -140,7 +140,7 @@ def test_a_bank_refuses_a_list_with_another_key_of_its_own_than_the_one_it_made(
 
 def test_a_key_for_another_instance_is_refused(town: SealedBanks, tmp_path: Path) -> None:
     old = signed_by(town, town.folders / "bank-03" / "keys" / "bank.key", "bank-03", tmp_path / "secret", "earlier")
-    with pytest.raises(SecureAggregationError, match="phase key of bank bank-03: instance: found 'earlier'"):
+    with pytest.raises(SecureAggregationError, match="phase key of bank bank-03: .*signature"):
         town.answer(ME, handing(town, exchanged(listed(town), "bank-03", old)))
 
 
