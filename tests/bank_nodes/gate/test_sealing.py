@@ -140,7 +140,7 @@ def test_a_bank_refuses_a_list_with_another_key_of_its_own_than_the_one_it_made(
 
 def test_a_key_for_another_instance_is_refused(town: SealedBanks, tmp_path: Path) -> None:
     old = signed_by(town, town.folders / "bank-03" / "keys" / "bank.key", "bank-03", tmp_path / "secret", "earlier")
-    with pytest.raises(SecureAggregationError, match="phase key of bank bank-03: .*signature"):
+    with pytest.raises(SecureAggregationError, match=r"phase key of bank bank-03: .*signature"):
         town.answer(ME, handing(town, exchanged(listed(town), "bank-03", old)))
 
 
