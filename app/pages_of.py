@@ -1,0 +1,30 @@
+"""The pages, in order, each with the name that stands in its address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.views import overview, transfer
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page.
+
+    Attributes:
+        name: In its address.
+        icon: Of Google's Material set, which Streamlit ships.
+        show: Draws it.
+    """
+
+    name: str
+    title: str
+    icon: str
+    show: Callable[[], None]
+
+
+PAGES = (
+    Page("overview", "Overview", ":material/dashboard:", overview.show),
+    Page("transfer", "Transfer", ":material/swap_vert:", transfer.show),
+)
