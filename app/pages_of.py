@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.views import overview, transfer
+from app.views import accuracy, banks, models, monitoring, overview, privacy, reports, transfer
 
 
 @dataclass(frozen=True)
@@ -26,5 +26,11 @@ class Page:
 
 PAGES = (
     Page("overview", "Overview", ":material/dashboard:", overview.show),
+    Page("accuracy", "Accuracy", ":material/target:", accuracy.show),
     Page("transfer", "Transfer", ":material/swap_vert:", transfer.show),
+    Page("privacy", "Privacy", ":material/shield:", privacy.show),
+    Page("banks", "Banks", ":material/account_balance:", banks.show),
+    Page("models", "Models", ":material/deployed_code:", models.show),
+    Page("monitoring", "Monitoring", ":material/monitoring:", monitoring.show),
+    Page("reports", "Reports", ":material/description:", reports.show),
 )

@@ -50,7 +50,7 @@ def intervals(
     # A rim in the page's colour: the whisker is seen on the bar and beyond it.
     rims = base.mark_rule(color=colour("paper"), strokeWidth=5).encode(y=y, x="low:Q", x2="high:Q")
     whiskers = base.mark_rule(color=colour("ink"), strokeWidth=2).encode(y=y, x="low:Q", x2="high:Q")
-    return alt.layer(bars, rims, whiskers).properties(height=_ROW * len(rows) + 40)
+    return alt.layer(bars, rims, whiskers).properties(height=_ROW * len(rows) + 70)
 
 
 def stacked(
@@ -81,7 +81,7 @@ def stacked(
             ),
             tooltip=[name, part, alt.Tooltip(value, format=",.3f")],
         )
-        .properties(height=300)
+        .properties(height=360)
     )
     return chart
 
@@ -141,4 +141,4 @@ def line(
     tips = [along, alt.Tooltip(value, format=form)]
     layers.append(base.mark_line(color=colour(ink), strokeWidth=2).encode(x=x, y=y, tooltip=tips))
     layers.append(base.mark_circle(color=colour(ink), size=40, opacity=1).encode(x=x, y=y, tooltip=tips))
-    return alt.layer(*layers).properties(height=220)
+    return alt.layer(*layers).properties(height=290)

@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from fraudfl.report.words import NONE
+
 Row = Mapping[str, object]
 MB = 1e6
 _SPREADSHEET = ("=", "+", "-", "@")
@@ -33,9 +35,8 @@ def table(
     if whole:
         st.table(pd.DataFrame([*rows]).map(_escaped), hide_index=True, border="horizontal", alt=about)
     else:
-        st.dataframe(
-            pd.DataFrame([*rows]), hide_index=True, column_config=dict(columns or {}), alt=about, key=f"t-{name}"
-        )
+        shown, settings = pd.DataFrame([*rows]), dict(columns or {})
+        st.dataframe(shown, hide_index=True, column_config=settings, alt=about, key=f"t-{name}", placeholder=NONE)
     st.download_button(
         f"{about} (CSV)",
         as_csv(rows),
