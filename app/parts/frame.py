@@ -8,6 +8,7 @@ from typing import TypeVar
 import streamlit as st
 
 from app import reading
+from app.parts.live import live
 from app.place import here
 from fraudfl.errors import FraudflError
 from fraudfl.results.facts import PhaseResult, Results
@@ -16,17 +17,20 @@ from server.store.workspace import Workspace
 T = TypeVar("T")
 
 
-def page(title: str, about: str, draw: Callable[[Workspace], None]) -> None:
+def page(title: str, about: str, draw: Callable[[Workspace], None], *, follow: bool = False) -> None:
     """Draw one page; an error of ours becomes a message that names the file, and never a traceback.
 
     Args:
         about: What the page is for, in one sentence.
         draw: Draws what is below the heading, of a workspace in which something has begun.
+        follow: Whether the page follows what goes on, also when nothing has begun yet.
     """
     workspace = here()
     st.title(title, anchor=False)
     st.caption(about)
     try:
+        if follow:
+            live(workspace)
         if not reading.exists(workspace):
             nothing_here(workspace)
         elif not reading.begun(workspace):

@@ -48,7 +48,7 @@ def _follow(workspace: Workspace) -> None:
     if reading.milestones(workspace) != st.session_state.get(_SEEN):
         st.session_state[_SEEN] = reading.milestones(workspace)
         st.rerun(scope="app")
-    for name in reading.under_way(workspace):
+    for name in reading.under_way(workspace) if reading.exists(workspace) else ():
         _draw(workspace, name)
 
 

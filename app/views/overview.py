@@ -7,7 +7,6 @@ import streamlit as st
 from app import reading
 from app.parts import frame
 from app.parts.figures import figure_metric, figure_rows, ways_chart
-from app.parts.live import live
 from app.parts.tables import Row, table
 from app.parts.theme import dark
 from fraudfl.metrics.figures import FigureName
@@ -23,11 +22,11 @@ _HEADLINE: tuple[FigureName, ...] = ("auprc", "balanced_accuracy", "recall_at_bu
 
 def show() -> None:
     """Draw the page."""
-    frame.page("Overview", "Where the consortium stands, and what the federation gives over training alone.", _draw)
+    about = "Where the consortium stands, and what the federation gives over training alone."
+    frame.page("Overview", about, _draw, follow=True)
 
 
 def _draw(workspace: Workspace) -> None:
-    live(workspace)
     frame.attempt(lambda: reading.summary(workspace))
     found = reading.results(workspace)
     frame.problems(found)

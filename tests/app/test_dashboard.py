@@ -171,6 +171,18 @@ def test_a_phase_that_has_no_outcome_is_followed(ran: Path, tmp_path: Path, monk
     assert f"AUPRC on validation rows {last['auprc']:.3f}" in words(page) or "auprc" not in last
 
 
+def test_a_registry_that_a_run_is_making_just_now_is_left_alone(
+    ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ran, tmp_path / "work")
+    database = tmp_path / "work" / "mlflow.db"
+    database.write_bytes(b"")
+    page = opened("models", tmp_path / "work", monkeypatch)
+    assert not page.exception
+    assert "No model is registered yet" in words(page)
+    assert database.read_bytes() == b""
+
+
 def test_a_report_that_was_made_here_is_verified_and_a_changed_one_is_not(ran: Path) -> None:
     workspace = Workspace(ran)
     files = documents.make(workspace, "results")
@@ -186,6 +198,17 @@ def test_a_report_that_was_made_here_is_verified_and_a_changed_one_is_not(ran: P
         documents.verify(changed, keys)
     with pytest.raises(TrustError, match=r"notes\.txt"):
         documents.verify(files | {"notes.txt": b""}, keys)
+
+
+@pytest.mark.parametrize("kind", ["privacy", "results"])
+def test_a_report_is_made_on_its_page(kind: str, ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = opened("reports", ran, monkeypatch)
+    page.button(key=f"make-{kind}").click().run(timeout=120)
+    assert not page.exception
+    assert not page.error
+    files = page.session_state[f"report {kind} of {ran.resolve()}"]
+    assert {*files} <= {*documents.NAMES}
+    assert files["report.pdf"].startswith(b"%PDF-")
 
 
 def test_a_text_that_a_spreadsheet_would_run_stays_text() -> None:
