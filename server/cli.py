@@ -20,6 +20,7 @@ from fraudfl.plan import Plan
 from fraudfl.planning import make_plan
 from server.commands.assessment import assessment_app
 from server.commands.audit import audit
+from server.commands.dashboard import dashboard
 from server.commands.gates import gates_app
 from server.commands.models import models_app
 from server.commands.pki import bank_app, pki_app
@@ -48,6 +49,7 @@ app.add_typer(report_app, name="report")
 app.add_typer(privacy_app, name="privacy")
 privacy_app.command("audit")(audit)
 app.command()(serve)
+app.command()(dashboard)
 
 ConfigFile = Annotated[Path, typer.Argument(help="The consortium's YAML file.", metavar="CONFIG", show_default=False)]
 WorkspaceDir = Annotated[Path, typer.Option("--workspace", "-w", help="Folder for everything that the run leaves.")]

@@ -18,6 +18,7 @@ from server.phases.assembly import PhaseRun
 from server.phases.preparing import prepare
 from server.rounds.flower_fleet import FlowerFleet, Presence
 from server.store.summary import unfinished_outcome, write_summary
+from server.store.told import Told
 from server.store.workspace import PhaseFolder, Workspace, read_json, write_json
 from server.trust.decisions import outcome_of
 
@@ -117,7 +118,7 @@ class Phases:
     def status(self, name: str) -> dict[str, Any]:
         """How a phase stands, from what it wrote: rounds, who was heard, who is waited for and why."""
         folder = self._folder(name)
-        told = _Told()
+        told = Told()
         for line in folder.events.read_text().splitlines() if folder.events.exists() else ():
             told.take(json.loads(line))
         outcome = folder.result()
@@ -208,45 +209,3 @@ class Phases:
 
     def _wanted(self, name: str) -> str:
         return str((read_json(self._workspace.phase(name).path / "state.json") or {}).get("status", ""))
-
-
-class _Told:
-    """What a phase's events say of it now."""
-
-    def __init__(self) -> None:
-        self._facts: dict[str, Any] = {}
-        self._begin()
-
-    def _begin(self) -> None:
-        self._facts |= {"heard": [], "waiting": {}, "excluded": [], "reason": ""}
-
-    def take(self, event: dict[str, Any]) -> None:
-        """Take the next event."""
-        facts, name = self._facts, event["event"]
-        if name == "gathering":
-            self._begin()
-        elif name == "round":
-            facts |= {key: event[key] for key in ("round", "rounds", "auprc", "bytes_up", "bytes_down") if key in event}
-            facts |= {"heard": [], "waiting": {}}
-        elif name == "look":
-            facts |= {key: event[key] for key in ("auprc",) if key in event}
-        elif name == "window":
-            facts |= {"round": event["number"], "rounds": event["windows"], "heard": [], "waiting": {}}
-            facts |= {"auprc": event["auprc"]} if "auprc" in event else {}
-        elif name == "heard":
-            facts["waiting"].pop(event["bank"], None)
-            facts["heard"] = sorted({*facts["heard"], event["bank"]})
-        elif name == "waiting":
-            facts["waiting"] = event["banks"]
-        elif name == "excluded":
-            facts["excluded"].append({key: event[key] for key in ("bank", "round", "reason")})
-        elif name == "dropped":
-            facts["dropped"] = facts.get("dropped", 0) + 1
-        elif name == "late":
-            facts["late"] = facts.get("late", 0) + 1
-        elif name == "failed":
-            facts["reason"] = event["reason"]
-
-    def facts(self) -> dict[str, Any]:
-        """Everything told so far."""
-        return {"round": 0, "rounds": 0, "late": 0} | self._facts

@@ -56,6 +56,17 @@ def report_consortium(
     return write_report(_Reporter(workspace, clock).report(signer, audit), out, key)
 
 
+def gather_phases(workspace: Workspace) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
+    """The phases as the privacy report states them, and what is wrong with their records; ledgers are not verified.
+
+    Raises:
+        CheckpointError: when the folder is no workspace.
+    """
+    reporter = _Reporter(workspace, lambda: datetime.now(UTC))
+    phases = tuple(reporter.phases())
+    return phases, reporter.problems.found
+
+
 class _Reporter:
     """Gathers one report; what is wrong with a part of the records is stated in it, and the rest goes on."""
 
@@ -69,7 +80,7 @@ class _Reporter:
 
     def report(self, signer: str, audit: tuple[AuditResult, ...] | None) -> Report:
         """All of it."""
-        phases = tuple(self._phases())
+        phases = tuple(self.phases())
         records = tuple(self._records())
         for one in records:
             if one.problem:
@@ -94,7 +105,8 @@ class _Reporter:
             problems=self.problems.found,
         )
 
-    def _phases(self) -> Iterator[Phase]:
+    def phases(self) -> Iterator[Phase]:
+        """Every phase that has a plan."""
         for settings in self.workspace.phases():
             path = self.workspace.coordinator / "phases" / settings.name / "plan.json"
             if path.exists():

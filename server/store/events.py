@@ -26,10 +26,10 @@ class EventLog:
 class EventReader:
     """Reads what was appended since the last look."""
 
-    def __init__(self, path: Path) -> None:
-        """Start at the end of what is there now."""
+    def __init__(self, path: Path, *, from_start: bool = False) -> None:
+        """Start at the end of what is there now, or at the beginning."""
         self._path = path
-        self._position = path.stat().st_size if path.exists() else 0
+        self._position = path.stat().st_size if path.exists() and not from_start else 0
 
     def new(self) -> Iterator[dict[str, Any]]:
         """Whole lines that were not read yet."""

@@ -139,6 +139,18 @@ class Canvas:
         return "\n".join([f'{head} font-family="{_SERIF}">', *self._shapes, "</svg>"])
 
 
+def colours(*, dark: bool) -> dict[str, str]:
+    """Each ink's colour on a light or a dark page, as `#rrggbb`."""
+    return dict(_DARK if dark else _LIGHT)
+
+
+def on_page(svg: str, *, dark: bool) -> str:
+    """A picture for a page that is known to be light, or dark: in the reader's sans-serif type."""
+    inks = "".join(f".f-{ink}{{fill:{colour}}}.s-{ink}{{stroke:{colour}}}" for ink, colour in _DARK.items())
+    head, _, rest = svg.partition("\n")
+    return f"{head}\n<style>text{{font-family:{_SANS}}}{inks if dark else ''}</style>\n{rest}\n"
+
+
 def standalone(svg: str) -> str:
     """A picture as a file of its own: in the reader's sans-serif type, and dark where the reader's pages are."""
     dark = "".join(f".f-{ink}{{fill:{colour}}}.s-{ink}{{stroke:{colour}}}" for ink, colour in _DARK.items())

@@ -1,0 +1,33 @@
+"""The dashboard's first file: Streamlit runs it for every look at a page."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.pages_of import PAGES
+from app.place import here
+from app.roles import role
+
+# Drawn here: an icon by name would be fetched from the network.
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#0072b2"/>'
+    '<path d="M4 13V4h8M4 8h6" fill="none" stroke="#fff" stroke-width="2"/></svg>'
+)
+
+
+def main() -> None:
+    """Frame the page that was asked for."""
+    st.set_page_config(page_title="fraudfl", page_icon=_ICON, layout="wide")
+    chosen = st.navigation(
+        [
+            st.Page(page.show, title=page.title, icon=page.icon, url_path=page.name, default=place == 0)
+            for place, page in enumerate(PAGES)
+        ]
+    )
+    with st.sidebar:
+        st.caption(f"Workspace: {here().path}")
+        st.caption(f"Signed in on this machine alone, as {role()}")
+    chosen.run()
+
+
+main()

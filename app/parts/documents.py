@@ -1,0 +1,70 @@
+"""Reports as files: made by the functions behind the command line, and checked as it checks them."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, Literal
+
+from fraudfl.errors import TrustError
+from fraudfl.report.audit_file import read_audit
+from fraudfl.report.rendering import FILES
+from fraudfl.report.sealing import SEAL_FILE, Seal, read_public, verify_report
+from server.reports.reporting import report_consortium
+from server.reports.results_report import report_results
+from server.store.workspace import Workspace
+
+Kind = Literal["privacy", "results"]
+MIME: Final[dict[str, str]] = {".pdf": "application/pdf", ".html": "text/html", ".json": "application/json"}
+NAMES: Final = (*FILES, SEAL_FILE)
+"""The files of a report; the last is the signature over the others."""
+
+
+def make(workspace: Workspace, kind: Kind) -> dict[str, bytes]:
+    """Write a report as the command does; returns its files by name.
+
+    Raises:
+        FraudflError: as the command would say.
+    """
+    with TemporaryDirectory() as folder:
+        out = Path(folder)
+        if kind == "results":
+            written = report_results(workspace, out)
+        else:
+            audit = workspace.coordinator / "audit.json"
+            written = report_consortium(workspace, out, read_audit(audit) if audit.exists() else None)
+        return {path.name: path.read_bytes() for path in written}
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """A ZIP file of them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def verify(files: Mapping[str, bytes], keys: Collection[Path]) -> Seal:
+    """Check an uploaded report.
+
+    Args:
+        files: By name; others than a report's are refused.
+        keys: Files of the public keys of which one must have signed; any may have when empty.
+
+    Raises:
+        TrustError: naming the file that was changed, is missing, or is none of a report's.
+    """
+    strange = sorted({*files} - {*NAMES})
+    if strange:
+        raise TrustError(f"{', '.join(strange)}: no file of a report; expected {', '.join(NAMES)}")
+    with TemporaryDirectory() as folder:
+        for name, data in files.items():
+            (Path(folder) / name).write_bytes(data)
+        try:
+            return verify_report(Path(folder), {read_public(key): str(key) for key in keys})
+        except TrustError as error:
+            raise TrustError(str(error).replace(f"{folder}/", "")) from error

@@ -1,0 +1,1 @@
+"""One module for each page; each has one function that draws it."""
