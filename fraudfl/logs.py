@@ -33,7 +33,13 @@ def log_as_json(level: int) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     for name in ("httpx", "httpcore", "alembic", "mlflow", "uvicorn", "flwr", "sqlalchemy"):
-        library = logging.getLogger(name)
-        library.handlers[:] = []
-        library.propagate = True
-        library.setLevel(max(level, logging.WARNING))
+        _speak_through_root(logging.getLogger(name), max(level, logging.WARNING))
+        # Flower and Streamlit give loggers below these handlers of their own.
+        for below in [known for known in logging.root.manager.loggerDict if known.startswith(f"{name}.")]:
+            _speak_through_root(logging.getLogger(below), logging.NOTSET)
+
+
+def _speak_through_root(logger: logging.Logger, level: int) -> None:
+    logger.handlers[:] = []
+    logger.propagate = True
+    logger.setLevel(level)

@@ -62,6 +62,9 @@ def test_said_twice_is_set_up_twice_and_logged_once(stderr: pytest.CaptureFixtur
 
 def test_libraries_speak_from_warnings_on_and_in_the_same_way(stderr: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("flwr").addHandler(logging.StreamHandler())
+    # As Streamlit does when it is imported.
+    logging.getLogger("uvicorn.error").addHandler(logging.StreamHandler())
+    logging.getLogger("uvicorn.error").propagate = False
     log_as_json(logging.INFO)
     for name in ("httpx", "flwr", "uvicorn.error"):
         logging.getLogger(name).info("chatter")
