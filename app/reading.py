@@ -68,21 +68,25 @@ def stamp(workspace: Workspace) -> Stamp:
     return (*milestones(workspace), *_stamps(workspace, rounds, ()))
 
 
+def phase_folder(workspace: Workspace, name: str) -> Path:
+    """Where a phase's records are; the folder is not made."""
+    return workspace.coordinator / "phases" / name
+
+
 def begun(workspace: Workspace) -> list[str]:
     """Names of the phases that have begun, in order; nothing else is read."""
     names = [phase.name for phase in workspace.phases()]
-    return [name for name in names if (workspace.coordinator / "phases" / name / "roster.json").exists()]
+    return [name for name in names if (phase_folder(workspace, name) / "roster.json").exists()]
 
 
 def under_way(workspace: Workspace) -> list[str]:
     """Names of the phases that have begun and have no outcome yet."""
-    phases = workspace.coordinator / "phases"
-    return [name for name in begun(workspace) if not (phases / name / "result.json").exists()]
+    return [name for name in begun(workspace) if not (phase_folder(workspace, name) / "result.json").exists()]
 
 
 def roster(workspace: Workspace, phase: str) -> tuple[str, ...]:
     """The banks on a phase's roster."""
-    found = read_json(workspace.coordinator / "phases" / phase / "roster.json")
+    found = read_json(phase_folder(workspace, phase) / "roster.json")
     return () if found is None else tuple(found["banks"])
 
 
@@ -108,13 +112,13 @@ def versions(workspace: Workspace) -> tuple[Version, ...]:
 
 def records(workspace: Workspace, phase: str) -> PhaseRecords:
     """Events and the last checkpoint of one phase."""
-    folder = workspace.coordinator / "phases" / phase
+    folder = phase_folder(workspace, phase)
     return _records(str(workspace.path), phase, _of_files(workspace, folder / "events.jsonl", folder / "checkpoints"))
 
 
 def evaluation(workspace: Workspace, phase: str) -> tuple[int, ScoreHistogram] | None:
     """Banks that were heard, and their summed score histogram of test rows; None where a phase has none."""
-    found = read_evaluation(workspace.coordinator / "phases" / phase)
+    found = read_evaluation(phase_folder(workspace, phase))
     return None if found is None else (len(found[0]), found[1])
 
 
@@ -135,7 +139,7 @@ def _versions(path: str, stamp: Stamp) -> tuple[Version, ...]:
 
 @st.cache_resource(max_entries=8, show_spinner="Reading events")
 def _records(path: str, phase: str, stamp: Stamp) -> PhaseRecords:
-    folder = Workspace(Path(path)).coordinator / "phases" / phase
+    folder = phase_folder(Workspace(Path(path)), phase)
     events = folder / "events.jsonl"
     lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []
     checkpoint = FileCheckpoints(folder / "checkpoints").latest()

@@ -53,7 +53,7 @@ def _follow(workspace: Workspace) -> None:
 
 
 def _draw(workspace: Workspace, name: str) -> None:
-    folder = workspace.coordinator / "phases" / name
+    folder = reading.phase_folder(workspace, name)
     followed = _followed(str(folder / "events.jsonl"), (folder / "roster.json").stat().st_mtime_ns)
     facts = followed.facts()
     roster = reading.roster(workspace, name)

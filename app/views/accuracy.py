@@ -79,7 +79,7 @@ def _curve(workspace: Workspace, phase: PhaseResult) -> None:
         {"recall": float(r), "precision": float(p), "threshold, logit": round(float(t), 3)}
         for p, r, t in zip(precision, recall, threshold, strict=True)
     ]
-    plan = Plan.from_json((workspace.coordinator / "phases" / phase.name / "plan.json").read_bytes())
+    plan = Plan.from_json((reading.phase_folder(workspace, phase.name) / "plan.json").read_bytes())
     at_budget = histogram.recall_at_budget(plan.alert_budget)
     charts.show(_curve_chart(rows, at_budget), f"Precision against recall of {phase.name}'s federated model.")
     st.caption(

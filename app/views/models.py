@@ -70,7 +70,7 @@ def _one(workspace: Workspace, versions: tuple[Version, ...]) -> None:
     }
     facts: list[Row] = [{"fact": name, "value": value} for name, value in told.items()]
     table(f"version-{one.number}", facts, f"Version {one.number}", whole=True)
-    folder = workspace.coordinator / "phases" / one.phase
+    folder = reading.phase_folder(workspace, one.phase)
     _card(folder / "bundle" / "MODEL_CARD.md", one)
     _plan(folder / "plan.json", one)
 
