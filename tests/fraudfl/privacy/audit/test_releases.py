@@ -108,4 +108,6 @@ def test_accounts_of_many_rows_leave_room_for_fewer_canaries() -> None:
 
 def test_two_releases_of_the_same_data_differ() -> None:
     made = releases()["summed"]
-    assert (made.observe(PRESENT) != made.observe(PRESENT)).all()
+    first, second = made.observe(PRESENT), made.observe(PRESENT)
+    # On a grid one figure of many may come out twice; a whole release never does.
+    assert first.ndim == 2 and (first != second).any(axis=1).all()
