@@ -1,80 +1,23 @@
-"""The dashboard over a workspace that a real run left: its pages by themselves, and all of it in a browser."""
+"""The dashboard over a workspace that a real run left: its pages by themselves."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from app.pages_of import PAGES
 from app.parts import documents
 from app.parts.tables import as_csv
-from app.place import WORKSPACE
 from fraudfl.errors import TrustError
 from fraudfl.report.sealing import SEAL_FILE
 from server.store.workspace import Workspace
+from tests.app.looking import opened, words
 
-CONFIG = """
-consortium: {name: small, seed: 5}
-data:
-  generator: {banks: 4, transactions: 12000, days: 60, fraud_rate: 0.04}
-split: {origin: 2025-01-01, train_days: [5, 34], test_days: [42, 59]}
-features: {windows_days: [1, 7]}
-model: {hidden: [16]}
-training: {batch_size: 32, local_epochs: 4}
-phases:
-  - {name: pilot, rounds: 4, codec: {up: topk, down: int8}}
-"""
 NAMES = [page.name for page in PAGES]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-# Streamlit asks for these below the page's own path first, to find out where it is mounted.
-PROBES = ("/_stcore/health", "/_stcore/host-config")
-
-
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace that `fraudfl run` left."""
-    folder = tmp_path_factory.mktemp("ran")
-    (folder / "small.yaml").write_text(CONFIG)
-    command = [sys.executable, "-m", "server.cli", "run", "small.yaml", "--workspace", "work", "--quiet"]
-    subprocess.run(command, cwd=folder, check=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    return folder / "work"
-
-
-@pytest.fixture(scope="module")
-def summary(ran: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((ran / "summary.json").read_text())
-    return found
-
-
-def opened(name: str, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    """One page of a workspace, after it was drawn."""
-    monkeypatch.setenv(WORKSPACE, str(workspace))
-
-    def script(name: str) -> None:
-        from app.pages_of import PAGES
-
-        next(page for page in PAGES if page.name == name).show()
-
-    return AppTest.from_function(script, kwargs={"name": name}, default_timeout=120).run()
-
-
-def words(page: AppTest) -> str:
-    """All that a page says in words."""
-    parts = [*page.markdown, *page.caption, *page.info, *page.warning, *page.error, *page.code, *page.title]
-    return "\n".join(str(part.value) for part in parts)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -213,66 +156,3 @@ def test_a_report_is_made_on_its_page(kind: str, ran: Path, monkeypatch: pytest.
 
 def test_a_text_that_a_spreadsheet_would_run_stays_text() -> None:
     assert as_csv([{"bank": "=1+1", "gain": -0.5}]).splitlines() == ["bank,gain", "'=1+1,-0.5"]
-
-
-@pytest.fixture(scope="module")
-def address(ran: Path) -> Iterator[str]:
-    """Where a really started `fraudfl dashboard` answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "server.cli", "dashboard", "--workspace", str(ran), "--port", str(port)]
-    where = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            wait_for(f"{where}/_stcore/health", process)
-            yield where
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=30)
-
-
-def wait_for(url: str, process: subprocess.Popen[str]) -> None:
-    ends = time.monotonic() + 60
-    while time.monotonic() < ends:
-        assert process.poll() is None, process.communicate()[0]
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"{url} does not answer")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
-def test_every_page_opens_in_a_browser_without_an_error_and_asks_nobody_else(
-    address: str, summary: dict[str, Any]
-) -> None:
-    api = pytest.importorskip("playwright.sync_api")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    wrong: list[str] = []
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=options)
-        page = browser.new_page(viewport={"width": 1280, "height": 2000})
-        page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
-        page.on("console", lambda said: wrong.append(f"{said.type}: {said.text}") if is_wrong(said) else None)
-        page.on("request", lambda one: wrong.append(one.url) if is_foreign(one.url, address) else None)
-        for one in PAGES:
-            # The first page is at the root; the others are deep links.
-            page.goto(address if one is PAGES[0] else f"{address}/{one.name}")
-            page.get_by_role("heading", name=one.title, exact=True).first.wait_for(timeout=60_000)
-            page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=60_000)
-            assert page.locator('[data-testid="stException"], [data-testid="stAlertContentError"]').count() == 0
-            if one is PAGES[0]:
-                auprc = summary["phases"][0]["metrics"]["federated"]["auprc"]
-                page.get_by_text(f"{auprc:.3f}", exact=True).first.wait_for()
-        browser.close()
-    assert wrong == []
-
-
-def is_wrong(said: Any) -> bool:
-    return said.type in ("error", "warning") and not said.location.get("url", "").endswith(PROBES)
-
-
-def is_foreign(url: str, address: str) -> bool:
-    return not url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))

@@ -1,0 +1,114 @@
+"""How tests look at the dashboard: one page by itself, or all of it in a browser."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.place import WORKSPACE
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# Streamlit asks for these below the page's own path first, to find out where it is mounted.
+PROBES = ("/_stcore/health", "/_stcore/host-config")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+
+
+def opened(name: str, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """One page of a workspace, after it was drawn."""
+    monkeypatch.setenv(WORKSPACE, str(workspace))
+
+    def script(name: str) -> None:
+        from app.pages_of import PAGES
+
+        next(page for page in PAGES if page.name == name).show()
+
+    return AppTest.from_function(script, kwargs={"name": name}, default_timeout=120).run()
+
+
+def words(page: AppTest) -> str:
+    """All that a page says in words."""
+    parts = [*page.markdown, *page.caption, *page.info, *page.warning, *page.error, *page.code, *page.title]
+    return "\n".join(str(part.value) for part in parts)
+
+
+@contextmanager
+def served(*options: str) -> Iterator[str]:
+    """Where a really started `fraudfl dashboard` answers, while it is needed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "server.cli", "dashboard", *options, "--port", str(port)]
+    where = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            wait_for(f"{where}/_stcore/health", process)
+            yield where
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+
+
+def wait_for(url: str, process: subprocess.Popen[str]) -> None:
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        assert process.poll() is None, process.communicate()[0]
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"{url} does not answer")
+
+
+@contextmanager
+def browsing() -> Iterator[Any]:
+    """A real Chromium."""
+    api = pytest.importorskip("playwright.sync_api")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=options)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def visit(page: Any, url: str, title: str) -> None:
+    """Open an address, and wait until its page is drawn.
+
+    Args:
+        page: Of Playwright.
+        title: The heading of the page.
+    """
+    page.goto(url)
+    page.get_by_role("heading", name=title, exact=True).first.wait_for(timeout=60_000)
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=60_000)
+
+
+def complaints(page: Any, address: str) -> list[str]:
+    """What goes wrong in a page from now on: errors, warnings of the console, and questions to anybody else."""
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
+    page.on("console", lambda said: wrong.append(f"{said.type}: {said.text}") if is_wrong(said) else None)
+    page.on("request", lambda one: wrong.append(one.url) if is_foreign(one.url, address) else None)
+    return wrong
+
+
+def is_wrong(said: Any) -> bool:
+    return said.type in ("error", "warning") and not said.location.get("url", "").endswith(PROBES)
+
+
+def is_foreign(url: str, address: str) -> bool:
+    return not url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))
