@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.app.looking import served
+from looking import served
 
 CONFIG = """
 consortium: {name: small, seed: 5}

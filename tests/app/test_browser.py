@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from looking import browsing, complaints, needs_browser, visit
+
 from app.pages_of import PAGES
-from tests.app.looking import browsing, complaints, needs_browser, visit
 
 
 @needs_browser

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from looking import opened, words
 
 from app.pages_of import PAGES
 from app.parts import documents
@@ -15,7 +16,6 @@ from app.parts.tables import as_csv
 from fraudfl.errors import TrustError
 from fraudfl.report.sealing import SEAL_FILE
 from server.store.workspace import Workspace
-from tests.app.looking import opened, words
 
 NAMES = [page.name for page in PAGES]
 
