@@ -149,9 +149,9 @@ def grouped_epsilon(steps: Grouped, delta: float) -> float:
     """Return ε at `delta` of what `Spent.grouped` gives; a cap is asked for often, with the same spend."""
     if not steps:
         return 0.0
-    from fraudfl.privacy.pld import event_epsilon
+    from fraudfl.privacy.pld import steps_epsilon
 
-    return event_epsilon(_event(steps), delta)
+    return steps_epsilon(steps, delta)
 
 
 def _event(steps: Grouped) -> dp_accounting.DpEvent:
