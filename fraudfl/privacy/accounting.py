@@ -144,7 +144,7 @@ def _entry(item: Any) -> tuple[Mechanism, int]:
     return mechanism_from_dict(item["event"]), count
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def grouped_epsilon(steps: Grouped, delta: float) -> float:
     """Return ε at `delta` of what `Spent.grouped` gives; a cap is asked for often, with the same spend."""
     if not steps:

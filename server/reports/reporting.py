@@ -10,7 +10,6 @@ from typing import Any
 
 from fraudfl.models.bundle import checked_digest
 from fraudfl.plan import Plan
-from fraudfl.privacy.accounting import Spent
 from fraudfl.privacy.ledger import Ledger
 from fraudfl.report.facts import AuditResult, LedgerRecord, Participant, Phase, Report, Spending, Subject, Trained
 from fraudfl.report.heard import BankHeard, Heard
@@ -19,7 +18,7 @@ from fraudfl.report.problems import Problems
 from fraudfl.report.records import Tally, ledger_record
 from fraudfl.report.sealing import write_report
 from fraudfl.report.software import software
-from fraudfl.report.spending import charged, phase_spending
+from fraudfl.report.spending import charged, phase_spending, spent_as_heard
 from fraudfl.trust.keys import fingerprint, load_key, now_text, public_text
 from pipelines.world import State
 from server.reports.departure_facts import departed
@@ -166,7 +165,7 @@ class _Reporter:
                     found[bank] = self.problems.attempt(_spent_in_ledger, plan, path)
         else:
             for bank, one in heard.banks.items():
-                found[bank] = phase_spending(plan, _spent_as_heard(plan, one), "heard-by-coordinator")
+                found[bank] = phase_spending(plan, spent_as_heard(plan, one.replies), "heard-by-coordinator")
         return {bank: spending for bank, spending in found.items() if spending is not None}
 
     def _trained(self, plan: Plan, folder: PhaseFolder, state: State, outcome: Mapping[str, Any]) -> Trained:
@@ -223,16 +222,6 @@ def _participant(bank: str, one: BankHeard, spending: Spending | None) -> Partic
 
 def _spent_in_ledger(plan: Plan, path: Path) -> Spending | None:
     return phase_spending(plan, charged(Ledger(path).charges(plan.hash)), "ledgers-on-this-machine")
-
-
-def _spent_as_heard(plan: Plan, one: BankHeard) -> Spent:
-    """At least what left; a reply that came twice counts twice, but no more than the bank's gate lets through."""
-    spent = Spent()
-    for kind, count in sorted(one.replies.items()):
-        mechanism = plan.mechanism(kind)
-        if mechanism is not None:
-            spent = spent.add(mechanism, min(count, plan.paid_releases(kind)))
-    return spent
 
 
 def _read_plan(path: Path) -> Plan:
