@@ -36,6 +36,8 @@ _OF_ALL = (
     "coordinator/audit.json",
     "coordinator/pki/roster.json",
 )
+_NUMBERED = {"round": "round", "window": "number"}
+"""Events that tell what has crossed the borders, and the name of their number."""
 _OF_ENDED = ("result.json", "roster.json", "plan.json", "privacy.json", "evaluation.json", "decisions")
 
 
@@ -44,12 +46,12 @@ class PhaseRecords:
     """What the coordinator keeps of one phase beside its outcome.
 
     Attributes:
-        rounds: One event for each round, as it was told: banks, seconds, and bytes since the phase began.
+        rounds: One event for each round or window by its number: banks, seconds, and bytes since the phase began.
     """
 
     heard: Heard
     state: State
-    rounds: tuple[dict[str, Any], ...]
+    rounds: dict[int, dict[str, Any]]
 
 
 def exists(workspace: Workspace) -> bool:
@@ -144,10 +146,12 @@ def _records(path: str, phase: str, stamp: Stamp) -> PhaseRecords:
     lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []
     checkpoint = FileCheckpoints(folder / "checkpoints").latest()
     state = State() if checkpoint is None else State.from_checkpoint(checkpoint)[0]
-    told = (event for event in EventReader(events, from_start=True).new() if event["event"] == "round")
     # A phase that was resumed may tell of a round again: the last word counts.
-    rounds = {event["round"]: event for event in told}
-    return PhaseRecords(Heard.from_lines(lines), state, tuple(rounds[number] for number in sorted(rounds)))
+    told = EventReader(events, from_start=True).new()
+    rounds = {
+        event[number]: event for event in told if (number := _NUMBERED.get(event["event"])) and "bytes_up" in event
+    }
+    return PhaseRecords(Heard.from_lines(lines), state, dict(sorted(rounds.items())))
 
 
 def _of_files(workspace: Workspace, *paths: Path) -> Stamp:
