@@ -11,6 +11,8 @@ from typing import Any
 import streamlit as st
 
 from fraudfl.metrics.histogram import ScoreHistogram
+from fraudfl.plan import Plan
+from fraudfl.report.course import Moment, course
 from fraudfl.report.facts import Phase
 from fraudfl.report.heard import Heard
 from fraudfl.results.facts import Results
@@ -118,6 +120,17 @@ def records(workspace: Workspace, phase: str) -> PhaseRecords:
     return _records(str(workspace.path), phase, _of_files(workspace, folder / "events.jsonl", folder / "checkpoints"))
 
 
+def plan(workspace: Workspace, phase: str) -> Plan:
+    """The plan of a phase that has begun."""
+    return Plan.from_json((phase_folder(workspace, phase) / "plan.json").read_bytes())
+
+
+def epsilon_course(workspace: Workspace, phase: str) -> tuple[Moment, ...]:
+    """How ε grew at each bank in a phase, by what the coordinator heard."""
+    events = phase_folder(workspace, phase) / "events.jsonl"
+    return _course(str(workspace.path), phase, _of_files(workspace, events))
+
+
 def evaluation(workspace: Workspace, phase: str) -> tuple[int, ScoreHistogram] | None:
     """Banks that were heard, and their summed score histogram of test rows; None where a phase has none."""
     found = read_evaluation(phase_folder(workspace, phase))
@@ -152,6 +165,13 @@ def _records(path: str, phase: str, stamp: Stamp) -> PhaseRecords:
         event[number]: event for event in told if (number := _NUMBERED.get(event["event"])) and "bytes_up" in event
     }
     return PhaseRecords(Heard.from_lines(lines), state, dict(sorted(rounds.items())))
+
+
+@st.cache_resource(max_entries=8, show_spinner="Accounting for each release")
+def _course(path: str, phase: str, stamp: Stamp) -> tuple[Moment, ...]:
+    workspace = Workspace(Path(path))
+    events = EventReader(phase_folder(workspace, phase) / "events.jsonl", from_start=True)
+    return course(plan(workspace, phase), events.new())
 
 
 def _of_files(workspace: Workspace, *paths: Path) -> Stamp:

@@ -16,7 +16,6 @@ from app.parts.tables import Row, table
 from app.parts.theme import colour
 from app.roles import may
 from fraudfl.metrics.figures import FigureName
-from fraudfl.plan import Plan
 from fraudfl.report.words import count_of
 from fraudfl.results.facts import PhaseResult
 from fraudfl.results.measured import GainBins
@@ -79,7 +78,7 @@ def _curve(workspace: Workspace, phase: PhaseResult) -> None:
         {"recall": float(r), "precision": float(p), "threshold, logit": round(float(t), 3)}
         for p, r, t in zip(precision, recall, threshold, strict=True)
     ]
-    plan = Plan.from_json((reading.phase_folder(workspace, phase.name) / "plan.json").read_bytes())
+    plan = reading.plan(workspace, phase.name)
     at_budget = histogram.recall_at_budget(plan.alert_budget)
     charts.show(_curve_chart(rows, at_budget), f"Precision against recall of {phase.name}'s federated model.")
     st.caption(

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from app import reading
-from app.parts import charts, frame
+from app.parts import charts, frame, spending, what_if
 from app.parts.charts import Drawn
 from app.parts.tables import Row, table
 from app.parts.theme import colour
@@ -40,13 +40,16 @@ def _draw(workspace: Workspace) -> None:
         return
     _phases(phases)
     names = [phase.name for phase in phases]
-    spending = [phase.name for phase in phases if phase.spending is not None]
-    place = names.index((spending or names)[-1])
+    private = [phase.name for phase in phases if phase.spending is not None]
+    place = names.index((private or names)[-1])
     chosen = st.selectbox("Phase", names, index=place, key="phase", bind="query-params", width=320)
     phase = phases[names.index(chosen or names[place])]
     _promise(phase)
     if may("look at single banks"):
         _banks(phase)
+        spending.over_time(workspace, phase)
+        spending.in_all_phases(phases)
+    what_if.ask(workspace, phase)
     _left(phase)
     _audit(workspace)
 

@@ -43,7 +43,7 @@ class TrafficByRound:
 
     def after(self, whole: Traffic, bank: str | None = None) -> Traffic:
         """What of the whole came after the last round."""
-        return whole.minus(next(reversed(self._of(bank).values()), Traffic()))
+        return whole.minus(([Traffic(), *self._of(bank).values()])[-1])
 
     def _of(self, bank: str | None) -> Mapping[int, Traffic]:
         return self.all if bank is None else self.banks.get(bank, {})
