@@ -109,7 +109,7 @@ def lying(rows: Sequence[Row], *, name: str, value: str, part: str, title: str, 
             ),
             tooltip=[name, part, alt.Tooltip(value, format=",.3f")],
         )
-        .properties(height=max(120, 14 * len(inks) * len(names) + 70))
+        .properties(height=14 * len(inks) * len(names) + 150)
     )
     return chart
 

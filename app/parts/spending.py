@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import altair as alt
 import pandas as pd
@@ -68,7 +69,7 @@ def _chart(rows: list[Row], cap: float | None, bank: str | None) -> Drawn:
         alt.Chart(pd.DataFrame(rows))
         .mark_line(point=True, interpolate="step-after", strokeWidth=2)
         .encode(
-            x=alt.X("when:T", title="time (UTC)", scale=alt.Scale(type="utc"), axis=alt.Axis(labelOverlap=True)),
+            x=alt.X("when:T", title="time (UTC)", scale=alt.Scale(type="utc"), axis=_dial(rows)),
             y=alt.Y("ε:Q", title="ε", scale=alt.Scale(zero=True)),
             color=alt.Color(
                 "who:N",
@@ -83,6 +84,13 @@ def _chart(rows: list[Row], cap: float | None, bank: str | None) -> Drawn:
         return base
     rule = alt.Chart(pd.DataFrame([{"cap": cap}])).mark_rule(color=colour("vermillion"), strokeDash=[6, 3], size=2)
     return alt.layer(base, rule.encode(y="cap:Q", tooltip=["cap"])).properties(height=300)
+
+
+def _dial(rows: list[Row]) -> alt.Axis:
+    """Labels of an axis of time: the clock for what took less than two days, else the calendar."""
+    ends = [datetime.fromisoformat(str(row["when"])) for row in (rows[0], rows[-1])]
+    form = "%H:%M:%S" if ends[1] - ends[0] < timedelta(days=2) else "%Y-%m-%d"
+    return alt.Axis(format=form, tickCount=6, labelOverlap=True)
 
 
 def in_all_phases(phases: Sequence[Phase]) -> None:
