@@ -14,9 +14,9 @@ from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.report.facts import Phase
 from fraudfl.report.heard import Heard
 from fraudfl.results.facts import Results
-from pipelines.evaluation import read_evaluation
+from pipelines.evaluated import read_evaluation
 from pipelines.world import State
-from server.models.bundles import registered
+from server.models.registered import registered
 from server.models.versions import Version
 from server.reports.reporting import gather_phases
 from server.reports.results_report import gather_results

@@ -112,7 +112,7 @@ class _Reporter:
             if path.exists():
                 plan = self.problems.attempt(_read_plan, path)
                 if plan is not None:
-                    yield self._phase(plan, self.workspace.phase(settings.name))
+                    yield self._phase(plan, self.workspace.stored(settings.name))
 
     def _phase(self, plan: Plan, folder: PhaseFolder) -> Phase:
         lines = folder.events.read_text(encoding="utf-8").splitlines() if folder.events.exists() else []
