@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from fraudfl.metrics.histogram import ScoreHistogram
+from fraudfl.privacy.ledger import Charge
 from fraudfl.report.facts import Phase
 from fraudfl.report.heard import Heard
 from fraudfl.results.facts import Results
@@ -18,10 +20,10 @@ from pipelines.evaluated import read_evaluation
 from pipelines.world import State
 from server.models.registered import registered
 from server.models.versions import Version
-from server.reports.reporting import gather_phases
+from server.reports.reporting import gather_phases, read_charges
 from server.reports.results_report import gather_results
 from server.store.checkpoint import FileCheckpoints
-from server.store.events import EventReader
+from server.store.events import events_named, read_lines
 from server.store.workspace import Workspace, read_json
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -129,7 +131,18 @@ def _results(path: str, stamp: Stamp) -> Results:
 
 @st.cache_resource(max_entries=2, show_spinner="Adding up what was spent")
 def _privacy_phases(path: str, stamp: Stamp) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
-    return gather_phases(Workspace(Path(path)))
+    return gather_phases(Workspace(Path(path)), _charges)
+
+
+def _charges(ledger: Path) -> tuple[Charge, ...]:
+    found = ledger.stat()
+    return _charges_of(str(ledger), found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _charges_of(path: str, changed: int, size: int) -> tuple[Charge, ...]:
+    """What a ledger charged; a round changes those of its banks alone."""
+    return read_charges(Path(path))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the registry")
@@ -140,13 +153,11 @@ def _versions(path: str, stamp: Stamp) -> tuple[Version, ...]:
 @st.cache_resource(max_entries=8, show_spinner="Reading events")
 def _records(path: str, phase: str, stamp: Stamp) -> PhaseRecords:
     folder = phase_folder(Workspace(Path(path)), phase)
-    events = folder / "events.jsonl"
-    lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []
+    lines = read_lines(folder / "events.jsonl")
     checkpoint = FileCheckpoints(folder / "checkpoints").latest()
     state = State() if checkpoint is None else State.from_checkpoint(checkpoint)[0]
-    told = (event for event in EventReader(events, from_start=True).new() if event["event"] == "round")
     # A phase that was resumed may tell of a round again: the last word counts.
-    rounds = {event["round"]: event for event in told}
+    rounds = {event["round"]: event for event in events_named("round", lines)}
     return PhaseRecords(Heard.from_lines(lines), state, tuple(rounds[number] for number in sorted(rounds)))
 
 
