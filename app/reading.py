@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,19 @@ import streamlit as st
 
 from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.plan import Plan
+from fraudfl.privacy.ledger import Charge
 from fraudfl.report.course import Moment, course
 from fraudfl.report.facts import Phase
 from fraudfl.report.heard import Heard
 from fraudfl.results.facts import Results
-from pipelines.evaluation import read_evaluation
+from pipelines.evaluated import read_evaluation
 from pipelines.world import State
-from server.models.bundles import registered
+from server.models.registered import registered
 from server.models.versions import Version
-from server.reports.reporting import gather_phases
+from server.reports.reporting import gather_phases, read_charges
 from server.reports.results_report import gather_results
 from server.store.checkpoint import FileCheckpoints
-from server.store.events import EventReader
+from server.store.events import events_named, read_lines
 from server.store.workspace import Workspace, read_json
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -144,7 +146,18 @@ def _results(path: str, stamp: Stamp) -> Results:
 
 @st.cache_resource(max_entries=2, show_spinner="Adding up what was spent")
 def _privacy_phases(path: str, stamp: Stamp) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
-    return gather_phases(Workspace(Path(path)))
+    return gather_phases(Workspace(Path(path)), _charges)
+
+
+def _charges(ledger: Path) -> tuple[Charge, ...]:
+    found = ledger.stat()
+    return _charges_of(str(ledger), found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _charges_of(path: str, changed: int, size: int) -> tuple[Charge, ...]:
+    """What a ledger charged; a round changes those of its banks alone."""
+    return read_charges(Path(path))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the registry")
@@ -155,23 +168,20 @@ def _versions(path: str, stamp: Stamp) -> tuple[Version, ...]:
 @st.cache_resource(max_entries=8, show_spinner="Reading events")
 def _records(path: str, phase: str, stamp: Stamp) -> PhaseRecords:
     folder = phase_folder(Workspace(Path(path)), phase)
-    events = folder / "events.jsonl"
-    lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []
+    lines = read_lines(folder / "events.jsonl")
     checkpoint = FileCheckpoints(folder / "checkpoints").latest()
     state = State() if checkpoint is None else State.from_checkpoint(checkpoint)[0]
     # A phase that was resumed may tell of a round again: the last word counts.
-    told = EventReader(events, from_start=True).new()
-    rounds = {
-        event[number]: event for event in told if (number := _NUMBERED.get(event["event"])) and "bytes_up" in event
-    }
-    return PhaseRecords(Heard.from_lines(lines), state, dict(sorted(rounds.items())))
+    rounds = {event[number]: event for name, number in _NUMBERED.items() for event in events_named(name, lines)}
+    told = {number: event for number, event in sorted(rounds.items()) if "bytes_up" in event}
+    return PhaseRecords(Heard.from_lines(lines), state, told)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Accounting for each release")
 def _course(path: str, phase: str, stamp: Stamp) -> tuple[Moment, ...]:
     workspace = Workspace(Path(path))
-    events = EventReader(phase_folder(workspace, phase) / "events.jsonl", from_start=True)
-    return course(plan(workspace, phase), events.new())
+    lines = read_lines(phase_folder(workspace, phase) / "events.jsonl")
+    return course(plan(workspace, phase), events_named("heard", lines))
 
 
 def _of_files(workspace: Workspace, *paths: Path) -> Stamp:
