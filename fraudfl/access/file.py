@@ -170,7 +170,9 @@ def read_secrets(path: Path) -> OidcSecrets:
         facts = yaml.safe_load(read_secret(path))
     except (yaml.YAMLError, UnicodeDecodeError):
         # The cause is left out: it would quote the secret.
-        raise TrustError(f"{path}: not valid YAML; expected `client_secret:` and, if wanted, `cookie_secret:`") from None
+        raise TrustError(
+            f"{path}: not valid YAML; expected `client_secret:` and, if wanted, `cookie_secret:`"
+        ) from None
     if not isinstance(facts, dict) or not {"client_secret"} <= {*facts} <= {"client_secret", "cookie_secret"}:
         raise TrustError(f"{path}: expected the key `client_secret` and, if wanted, `cookie_secret`, and no other")
     client, cookie = facts["client_secret"], facts.get("cookie_secret", "")
