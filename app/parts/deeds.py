@@ -29,7 +29,7 @@ _one_at_a_time = Lock()
 _under_way: dict[Path, Command] = {}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Command:
     """One of our commands, that was begun.
 
@@ -41,6 +41,7 @@ class Command:
     process: subprocess.Popen[bytes]
     _output: IO[bytes]
     _began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _last_words: str | None = None
 
     @property
     def code(self) -> int | None:
@@ -59,12 +60,20 @@ class Command:
 
     def said(self) -> str:
         """All that it printed so far."""
-        return os.pread(self._output.fileno(), _MOST_BYTES, 0).decode("utf-8", "replace").strip()
+        if self._last_words is not None:
+            return self._last_words
+        ended = self.code is not None
+        words = os.pread(self._output.fileno(), _MOST_BYTES, 0).decode("utf-8", "replace").strip()
+        if ended:
+            self._last_words = words
+            self._output.close()
+        return words
 
     def end(self) -> None:
-        """End it now if it still runs."""
+        """End it now if it still runs; what it printed is kept."""
         self.process.terminate()
         self.process.wait()
+        self.said()
 
 
 def begin(deed: Deed, workspace: Workspace, words: str, arguments: Sequence[str]) -> Command:
