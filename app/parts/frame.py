@@ -9,7 +9,9 @@ import streamlit as st
 
 from app import reading
 from app.parts.live import live
+from app.parts.text import as_text
 from app.place import here
+from app.roles import demand
 from fraudfl.errors import FraudflError
 from fraudfl.results.facts import PhaseResult, Results
 from server.store.workspace import Workspace
@@ -29,6 +31,7 @@ def page(title: str, about: str, draw: Callable[[Workspace], None], *, follow: b
     st.title(title, anchor=False)
     st.caption(about)
     try:
+        demand("look")
         if follow:
             live(workspace)
         if not reading.exists(workspace):
@@ -38,7 +41,7 @@ def page(title: str, about: str, draw: Callable[[Workspace], None], *, follow: b
         else:
             draw(workspace)
     except (FraudflError, OSError, ValueError) as error:
-        st.error(f"This page cannot be shown. {error}", icon=":material/error:")
+        st.error(f"This page cannot be shown. {as_text(str(error))}", icon=":material/error:")
 
 
 def nothing_here(workspace: Workspace) -> None:
@@ -61,14 +64,14 @@ def attempt(read: Callable[[], T]) -> T | None:
     try:
         return read()
     except (FraudflError, OSError, ValueError) as error:
-        st.warning(str(error), icon=":material/warning:")
+        st.warning(as_text(str(error)), icon=":material/warning:")
         return None
 
 
 def problems(found: Results) -> None:
     """Say what is wrong with the records that pages are made from."""
     for one in found.problems:
-        st.warning(one, icon=":material/warning:")
+        st.warning(as_text(one), icon=":material/warning:")
 
 
 def choose_phase(phases: Sequence[PhaseResult], first: str = "") -> PhaseResult:

@@ -14,6 +14,7 @@ from app.parts import charts
 from app.parts.charts import Drawn
 from app.parts.tables import Row, table
 from app.parts.theme import colour
+from app.roles import banks_shown
 from fraudfl.report.course import Moment, in_total
 from fraudfl.report.facts import Phase
 from fraudfl.report.words import count_of, minute, small
@@ -32,8 +33,8 @@ def over_time(workspace: Workspace, phase: Phase) -> None:
     if not moments:
         st.caption(f"Nothing that costs ε has left in {phase.name} yet.")
         return
-    banks = sorted(moments[-1].epsilon)
-    bank = st.selectbox("Bank", banks, index=None, key="bank", bind="query-params", width=320)
+    banks = banks_shown(moments[-1].epsilon)
+    bank = st.selectbox("Bank", banks, index=None, key="bank", bind="query-params", width=320) if banks else None
     rows = _rows(moments, bank)
     charts.show(
         _chart(rows, spent.cap, bank),
@@ -41,15 +42,19 @@ def over_time(workspace: Workspace, phase: Phase) -> None:
         f"median; the plan allows {spent.cap}.",
     )
     st.caption(
-        f"At δ = {small(spent.delta)}, for one {spent.unit}, of {count_of(len(banks), 'bank')}; the dashed line is "
-        "what the plan allows. By what the coordinator received: what was lost on its way is in the bank's ledger only."
+        f"At δ = {small(spent.delta)}, for one {spent.unit}, of {count_of(len(moments[-1].epsilon), 'bank')}; the dashed "
+        "line is what the plan allows. By what the coordinator received: what was lost on its way is in the bank's "
+        "ledger only."
     )
+    each: list[Row] = [
+        {"bank": name, "when": minute(moment.at), "after round": moment.round, "ε": epsilon}
+        for moment in moments
+        for name, epsilon in moment.epsilon.items()
+        if name in banks
+    ]
+    if not each:
+        return
     with st.expander("ε by bank over time as a table"):
-        each: list[Row] = [
-            {"bank": name, "when": minute(moment.at), "after round": moment.round, "ε": epsilon}
-            for moment in moments
-            for name, epsilon in moment.epsilon.items()
-        ]
         table(f"{phase.name}-epsilon-course", each, f"ε of each bank in the course of {phase.name}")
 
 
@@ -105,8 +110,10 @@ def in_all_phases(phases: Sequence[Phase]) -> None:
         f"{count_of(first.phases, 'phase')}. ε and δ are added up, which holds whichever phase was chosen after seeing "
         "another; each bank's own ledger caps its month and its whole history, and may bound them closer."
     )
+    shown = {*banks_shown(one.bank for one in found)}
     rows: list[Row] = [
         {"bank": one.bank, "ε": one.epsilon, "δ": small(one.delta), "unit": one.unit, "phases": one.phases}
         for one in found
+        if one.bank in shown
     ]
     table("privacy-in-total", rows, "ε and δ of each bank in all phases")

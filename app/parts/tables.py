@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from app.parts.text import as_text
 from fraudfl.report.words import NONE
 
 Row = Mapping[str, object]
@@ -59,8 +59,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def _escaped(value: object) -> object:
-    """Text as it is: a table would read Markdown in it."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~:$])", r"\\\1", value) if isinstance(value, str) else value
+    return as_text(value) if isinstance(value, str) else value
 
 
 def _plain(value: object) -> object:

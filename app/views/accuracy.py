@@ -14,7 +14,7 @@ from app.parts.charts import Drawn
 from app.parts.figures import figure_rows, ways_chart
 from app.parts.tables import Row, table
 from app.parts.theme import colour
-from app.roles import may
+from app.roles import banks_shown
 from fraudfl.metrics.figures import FigureName
 from fraudfl.report.words import count_of
 from fraudfl.results.facts import PhaseResult
@@ -147,13 +147,15 @@ def _gains(workspace: Workspace, phase: PhaseResult) -> None:
     st.subheader("What banks gain", anchor=False)
     ended = phase.status != "begun"
     metrics = outcome_of(workspace, phase.name)["metrics"] if ended else None
-    per_bank = (metrics or {}).get("per_bank")
-    if per_bank and may("look at single banks"):
+    every_bank = (metrics or {}).get("per_bank") or {}
+    per_bank = {bank: every_bank[bank] for bank in banks_shown(every_bank)}
+    if per_bank:
         _gain_of_banks(phase, per_bank)
     elif phase.gains is not None:
         _gain_bins(phase, phase.gains)
     else:
-        st.caption("Figures of single banks stay at the banks, and this phase's plan does not count their gains.")
+        said = "are not shown to you" if every_bank else "stay at the banks"
+        st.caption(f"Figures of single banks {said}, and this phase's plan does not count their gains.")
 
 
 def _gain_of_banks(phase: PhaseResult, per_bank: dict[str, dict[str, float | list[float] | None]]) -> None:

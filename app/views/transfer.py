@@ -9,7 +9,7 @@ from app.parts import charts, frame
 from app.parts.figures import figure_metric
 from app.parts.tables import MB, Row, table
 from app.reading import PhaseRecords
-from app.roles import may
+from app.roles import banks_shown
 from fraudfl.report.words import count_of, size
 from fraudfl.results.facts import PhaseResult, Results
 from fraudfl.results.pictures.canvas import Ink
@@ -42,8 +42,7 @@ def _draw(workspace: Workspace) -> None:
     _rounds(phase, kept)
     _codec(phase, kept)
     _kinds(phase)
-    if may("look at single banks"):
-        _banks(phase, kept)
+    _banks(phase, kept)
 
 
 def _all_phases(found: Results) -> None:
@@ -101,7 +100,7 @@ def _rounds(phase: PhaseResult, kept: PhaseRecords) -> None:
     if not told.all:
         st.caption(f"{phase.name} has no rounds of training and no windows.")
         return
-    shown = [*told.banks] if may("look at single banks") else []
+    shown = banks_shown(told.banks)
     chosen = st.selectbox("Bank", [_ALL, *shown], key="bank", bind="query-params", width=320) if shown else _ALL
     bank = None if chosen in (None, _ALL) else chosen
     whose = bank or _ALL
@@ -170,8 +169,12 @@ def _kinds(phase: PhaseResult) -> None:
 
 
 def _banks(phase: PhaseResult, kept: PhaseRecords) -> None:
+    moved = kept.state.meter.by_bank()
+    shown = banks_shown(moved)
+    if moved and not shown:
+        return
     st.subheader("By bank", anchor=False)
-    banks = sorted(kept.state.meter.by_bank().items(), key=lambda one: (-one[1].total, one[0]))
+    banks = sorted(((bank, moved[bank]) for bank in shown), key=lambda one: (-one[1].total, one[0]))
     rows: list[Row] = [
         {"bank": bank, "way": way, "MB": amount / MB}
         for bank, one in banks

@@ -1,0 +1,134 @@
+"""Promotion and rollback from the Models page: done by the command, once, with a name and a reason that are signed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from looking import browsing, needs_browser, opened, served, visit, words
+from streamlit.testing.v1 import AppTest
+
+from app.parts import deeds
+from fraudfl.errors import RuntimeFailure
+from server.store.workspace import Workspace
+
+CONFIG = """
+consortium: {name: small, seed: 5}
+data:
+  generator: {banks: 4, transactions: 12000, days: 60, fraud_rate: 0.04}
+split: {origin: 2025-01-01, train_days: [5, 34], test_days: [42, 59]}
+features: {windows_days: [1, 7]}
+model: {hidden: [16]}
+training: {batch_size: 32, local_epochs: 4}
+baselines: []
+phases:
+  - {name: pilot, rounds: 1, training: {local_epochs: 1, learning_rate: 0.0001}}
+  - {name: rollout, kind: rollout, rounds: 6}
+"""
+"""The second version is much better than the first, so that the gate lets it pass, and never the first over it."""
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with two versions that a real run made; nobody has decided."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "two.yaml").write_text(CONFIG)
+    command = [sys.executable, "-m", "server.cli", "run", "two.yaml", "--workspace", "work", "--quiet"]
+    subprocess.run(command, cwd=folder, check=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return folder / "work"
+
+
+def decisions(workspace: Path) -> list[dict[str, Any]]:
+    """Every decision, after the command checked signatures and order."""
+    command = [sys.executable, "-m", "server.cli", "models", "decisions", "--json", "-w", str(workspace)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    found: list[dict[str, Any]] = json.loads(said)
+    return found
+
+
+def button(page: AppTest, label: str) -> Any:
+    return next(one for one in page.button if one.label == label)
+
+
+def asked(version: int, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """The Models page with a question about one version on it."""
+    page = opened("models", workspace, monkeypatch)
+    if page.selectbox(key="version").value != str(version):
+        page.selectbox(key="version").set_value(str(version)).run()
+    return button(page, f"Promote version {version}").click().run()
+
+
+def answer(page: AppTest, version: int, by: str, reason: str) -> AppTest:
+    page.text_input[0].set_value(by)
+    page.text_area[0].set_value(reason)
+    # The last of that name is the one in the dialog.
+    confirm = [one for one in page.button if one.label == f"Promote version {version}"][-1]
+    return confirm.click().run(timeout=300)
+
+
+def test_promotion_needs_a_name_and_a_reason_and_is_judged_signed_and_shown(
+    two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = answer(asked(1, two, monkeypatch), 1, "Ada Example", " ")
+    assert "Give your name and a reason" in words(page)
+    assert decisions(two) == []
+
+    page = answer(page, 1, "Ada Example", "the first\n*one* --force")
+    assert not page.exception
+    assert "version 1 is champion" in str(page.success[0].value)
+    first = decisions(two)[0]
+    assert (first["champion"], first["by"], first["reason"]) == (1, "Ada Example", "the first *one* --force")
+
+    page = answer(asked(2, two, monkeypatch), 2, "Ada Example", "better")
+    assert "version 2 is champion" in str(page.success[0].value)
+    assert [one["champion"] for one in decisions(two)] == [1, 2]
+    assert not any(one["forced"] for one in decisions(two))
+
+    page = answer(asked(1, two, monkeypatch), 1, "Ada Example", "we liked it")
+    assert not page.success
+    assert "the gate says no, and nothing changed" in str(page.warning[0].value)
+    assert len(decisions(two)) == 2
+
+    # The same answer again, as a second click sends it, finds no question.
+    page.session_state["decision asked"] = False
+    page.run()
+    assert deeds.under_way(Workspace(two)) is None
+    assert len(decisions(two)) == 2
+
+
+@needs_browser
+def test_an_operator_rolls_back_in_a_browser_with_two_quick_clicks_and_one_decision(two: Path) -> None:
+    before = decisions(two)
+    assert [one["champion"] for one in before] == [1, 2]
+    with served("--workspace", str(two)) as address, browsing() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 1600})
+        visit(page, f"{address}/models", "Models")
+        page.get_by_role("button", name="Roll back to version 1").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Your name").fill("Ada Example")
+        dialog.get_by_label("Reason").fill("too many alerts")
+        dialog.get_by_role("button", name="Roll back to version 1").dblclick()
+        page.get_by_text("version 1 is champion again").wait_for(timeout=120_000)
+        page.get_by_text("too many alerts").first.wait_for(timeout=30_000)
+        assert page.get_by_role("dialog").count() == 0
+    after = decisions(two)
+    assert len(after) == 3
+    assert (after[-1]["action"], after[-1]["champion"], after[-1]["reason"]) == ("rollback", 1, "too many alerts")
+
+
+def test_one_command_at_a_time_runs_in_a_workspace(ran: Path, tmp_path: Path) -> None:
+    workspace = Workspace(ran)
+    first = deeds.begin("make reports", workspace, "Making one", ["report", "results", f"--out={tmp_path / 'one'}"])
+    try:
+        with pytest.raises(RuntimeFailure, match=r"^Making one, since .* UTC, has not ended yet"):
+            deeds.begin("make reports", workspace, "Making two", ["report", "results", f"--out={tmp_path / 'two'}"])
+        assert deeds.under_way(workspace) is first
+    finally:
+        first.end()
+    assert deeds.under_way(workspace) is None
+    assert not (tmp_path / "two").exists()
