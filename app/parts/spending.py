@@ -42,9 +42,9 @@ def over_time(workspace: Workspace, phase: Phase) -> None:
         f"median; the plan allows {spent.cap}.",
     )
     st.caption(
-        f"At δ = {small(spent.delta)}, for one {spent.unit}, of {count_of(len(moments[-1].epsilon), 'bank')}; the dashed "
-        "line is what the plan allows. By what the coordinator received: what was lost on its way is in the bank's "
-        "ledger only."
+        f"At δ = {small(spent.delta)}, for one {spent.unit}, of {count_of(len(moments[-1].epsilon), 'bank')}; the "
+        "dashed line is what the plan allows. By what the coordinator received: what was lost on its way is in the "
+        "bank's ledger only."
     )
     each: list[Row] = [
         {"bank": name, "when": minute(moment.at), "after round": moment.round, "ε": epsilon}
