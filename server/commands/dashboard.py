@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fraudfl.access.file import LOOPBACK
-from fraudfl.command import EXIT_INTERRUPTED, QUIET
+from fraudfl.command import EXIT_INTERRUPTED, QUIET, console
 from fraudfl.errors import ConfigError
 from fraudfl.results.pictures.canvas import Ink, colours
 from server.commands.login import prepare_login
@@ -46,7 +45,7 @@ _THEME: dict[str, Ink] = {
 }
 """The reports' inks, light and dark."""
 
-_out = Console(emoji=False, highlight=False)
+_out = console(highlight=False)
 
 
 def dashboard(
