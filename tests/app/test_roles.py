@@ -15,6 +15,7 @@ from signing import access_file, claims
 from streamlit.testing.v1 import AppTest
 
 from app.pages_of import PAGES
+from app.parts.deciding import Question
 from app.place import ACCESS, BANK
 from server.store.workspace import Workspace
 
@@ -169,7 +170,7 @@ def test_a_session_that_was_tampered_with_promotes_nothing(
     who: str, ran: Path, login: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = opened("models", ran, monkeypatch, claims(who))
-    page.session_state["decision asked"] = True
+    page.session_state["decision asked"] = Question("Promote", "", "Promoting", ("models", "promote", "1"))
     page.session_state["role"] = "operator"
     page.run()
     assert not page.exception
