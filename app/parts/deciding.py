@@ -55,9 +55,11 @@ def decide(workspace: Workspace, chosen: Version, versions: Sequence[Version]) -
         st.info(f"{as_text(other.words)}, since {other.since}; look again when it has ended.", icon=":material/sync:")
     for question in _questions(chosen, versions):
         if st.button(question.button, disabled=other is not None):
-            st.session_state[_ASKED] = True
+            st.session_state[_ASKED] = question
             st.session_state.pop(_ENDED, None)
-            st.dialog(f"{question.button}?")(_confirm)(workspace, question)
+    asked: Question | None = st.session_state.get(_ASKED)
+    if asked is not None:
+        st.dialog(f"{asked.button}?", on_dismiss=_take_back)(_confirm)(workspace, asked)
 
 
 def _questions(chosen: Version, versions: Sequence[Version]) -> list[Question]:
@@ -101,13 +103,17 @@ def _begin(workspace: Workspace, question: Question, by: str, reason: str) -> No
         st.error("Give your name and a reason: both stand in the signed record.", icon=":material/edit_note:")
         return
     # Each question is answered once: another click on the same button finds nothing to answer.
-    if not st.session_state.pop(_ASKED, False):
+    if st.session_state.pop(_ASKED, None) is None:
         return
     arguments = [*question.arguments, f"--by={by}", f"--reason={reason}"]
     try:
         st.session_state[_BEGUN] = deeds.begin(_DEED, workspace, question.words, arguments)
     except FraudflError as error:
         st.error(as_text(str(error)), icon=":material/block:")
+
+
+def _take_back() -> None:
+    st.session_state.pop(_ASKED, None)
 
 
 def _finish(command: Command) -> None:

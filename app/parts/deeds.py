@@ -110,7 +110,7 @@ def follow(command: Command) -> None:
         place = st.empty()
         while command.code is None:
             with place.container():
-                st.caption(f"Since {command.seconds:.0f} s")
+                st.caption(f"For {command.seconds:.0f} s")
                 st.text(command.said())
             time.sleep(_LOOK_SECONDS)
         place.text(command.said())

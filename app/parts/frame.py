@@ -11,8 +11,9 @@ from app import reading
 from app.parts.live import live
 from app.parts.text import as_text
 from app.place import here
-from app.roles import demand
+from app.roles import demand, may
 from fraudfl.errors import FraudflError
+from fraudfl.report.words import count_of
 from fraudfl.results.facts import PhaseResult, Results
 from server.store.workspace import Workspace
 
@@ -70,7 +71,14 @@ def attempt(read: Callable[[], T]) -> T | None:
 
 def problems(found: Results) -> None:
     """Say what is wrong with the records that pages are made from."""
-    for one in found.problems:
+    tell(found.problems)
+
+
+def tell(problems: Sequence[str]) -> None:
+    """Say what is wrong; in full to those who may look at single banks, for it names them."""
+    if problems and not may("look at single banks"):
+        problems = [f"{count_of(len(problems), 'record')} cannot be read; the consortium's operator sees which."]
+    for one in problems:
         st.warning(as_text(one), icon=":material/warning:")
 
 

@@ -33,8 +33,7 @@ def show() -> None:
 
 def _draw(workspace: Workspace) -> None:
     phases, problems = reading.privacy_phases(workspace)
-    for one in problems:
-        st.warning(one, icon=":material/warning:")
+    frame.tell(problems)
     if not phases:
         frame.empty("No plan can be read here.", f"fraudfl run CONFIG --workspace {workspace.path} --resume")
         return

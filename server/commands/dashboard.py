@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +26,7 @@ _SETTINGS = {
     "server.headless": "true",
     "server.fileWatcherType": "none",
     "server.maxUploadSize": "50",
+    "server.enableCORS": "true",
     "server.enableXsrfProtection": "true",
     "server.enableAgentApi": "false",
     "server.trustedUserHeaders": "{}",
@@ -69,7 +71,7 @@ def dashboard(
     found = Workspace(workspace)
     told = {"FRAUDFL_DASHBOARD_WORKSPACE": str(found.path)}
     settings = _SETTINGS | _theme() | {"server.port": str(port), "server.address": address}
-    where = f"http://{address}:{port}"
+    where, hosts = f"http://{address}:{port}", [*LOOPBACK]
     _check(found, access, bank, address)
     with ExitStack() as at_the_end:
         if bank is not None:
@@ -77,18 +79,24 @@ def dashboard(
         if access is not None:
             signing_in = prepare_login(access, at_the_end)
             told["FRAUDFL_DASHBOARD_ACCESS"] = str(access.resolve())
-            settings |= signing_in.settings
+            settings |= signing_in.settings | {"browser.serverAddress": signing_in.host}
             where = signing_in.where
+            hosts.append(signing_in.host)
         _out.print(f"{where} shows {found.path}; Ctrl-C ends it", soft_wrap=True)
-        code = _serve(home, settings, told)
+        code = _serve(home, settings, told, hosts)
     # What ended it from outside is no error of it.
     if code not in (0, -signal.SIGTERM, EXIT_INTERRUPTED):
         raise typer.Exit(1)
 
 
-def _serve(home: Path, settings: dict[str, str], told: dict[str, str]) -> int:
-    """Run the pages until they end; returns their exit code."""
+def _serve(home: Path, settings: dict[str, str], told: dict[str, str], hosts: Iterable[str]) -> int:
+    """Run the pages until they end; returns their exit code.
+
+    Args:
+        hosts: Names by which browsers may know them: a foreign page cannot come in under a name of its own.
+    """
     options = [f"--{name}={value}" for name, value in settings.items()]
+    options += [f"--server.allowedHosts={host}" for host in hosts]
     command = [sys.executable, "-m", "streamlit", "run", str(home), *options]
     # The pages' own package must be found wherever the command is typed.
     path = os.pathsep.join(part for part in (str(home.parent.parent), os.environ.get("PYTHONPATH", "")) if part)

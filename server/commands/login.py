@@ -28,6 +28,11 @@ class SigningIn:
     settings: dict[str, str]
     where: str
 
+    @property
+    def host(self) -> str:
+        """The name in that address."""
+        return urlsplit(self.where).hostname or ""
+
 
 def prepare_login(path: Path, until: ExitStack) -> SigningIn:
     """Check an access file, and write its secrets where Streamlit finds them.
@@ -47,8 +52,7 @@ def prepare_login(path: Path, until: ExitStack) -> SigningIn:
     file = Path(until.enter_context(TemporaryDirectory(prefix="fraudfl-login-"))) / "secrets.toml"
     write_secret(file, _toml(access, kept).encode())
     where = access.oidc.redirect_uri.removesuffix(CALLBACK)
-    host = urlsplit(where).hostname or ""
-    return SigningIn({"secrets.files": str(file), "browser.serverAddress": host}, where)
+    return SigningIn({"secrets.files": str(file)}, where)
 
 
 def _toml(access: AccessConfig, kept: OidcSecrets) -> str:

@@ -15,6 +15,7 @@ from signing import access_file, claims
 from streamlit.testing.v1 import AppTest
 
 from app.pages_of import PAGES
+from app.parts.deciding import Question
 from app.place import ACCESS, BANK
 from server.store.workspace import Workspace
 
@@ -169,7 +170,7 @@ def test_a_session_that_was_tampered_with_promotes_nothing(
     who: str, ran: Path, login: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = opened("models", ran, monkeypatch, claims(who))
-    page.session_state["decision asked"] = True
+    page.session_state["decision asked"] = Question("Promote", "", "Promoting", ("models", "promote", "1"))
     page.session_state["role"] = "operator"
     page.run()
     assert not page.exception
@@ -209,3 +210,16 @@ def test_what_a_bank_gives_as_its_reason_is_shown_as_text(
     # Each character with which Markdown would begin an image, a tag or a colour has lost that meaning.
     said = r"!\[seen\](http\://127.0.0.1\:1/x.png) \<b\>\:red\[now\]\</b\>"
     assert shown == f"Waiting for: {banks[0]} ({said})"
+
+
+@pytest.mark.parametrize(("who", "told"), [("otto", True), ("vera", False), ("bea", False)])
+def test_what_is_wrong_with_a_banks_records_is_told_to_those_who_may_look_at_it(
+    who: str, told: bool, ran: Path, banks: list[str], tmp_path: Path, login: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ran, tmp_path / "work")
+    (tmp_path / "work" / "banks" / banks[1] / "ledger.db").write_bytes(b"no database")
+    page = opened("privacy", tmp_path / "work", monkeypatch, claims(who))
+    assert not page.exception
+    said = " ".join(str(one.value) for one in page.warning)
+    assert said
+    assert (banks[1] in said) == told

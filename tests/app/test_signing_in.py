@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
-from issuer import Issuer, issuing
+from issuer import SECRET, Issuer, issuing
 from looking import browsing, free_port, needs_browser, served, visit
 from signing import PEOPLE, access_file
 
@@ -129,3 +130,20 @@ def test_logging_out_ends_the_session_here_and_at_the_issuer(dashboard: Open) ->
         page.get_by_role("heading", name="You are logged out").wait_for(timeout=30_000)
         visit(page, f"{dashboard.address}/models", "fraudfl")
         assert has_button(page, "Log in")
+
+
+def test_the_clients_secret_is_in_one_private_file_that_goes_with_the_dashboard(ran: Path, tmp_path: Path) -> None:
+    port = free_port()
+    file = access_file(tmp_path, issuer="http://127.0.0.1:1", port=port, bank="bank-01")
+    mine = psutil.Process()
+    with served("--workspace", str(ran), "--access", str(file), port=port):
+        begun = [one for one in mine.children(recursive=True) if "dashboard" in " ".join(one.cmdline())]
+        begun += [child for one in begun for child in one.children(recursive=True)]
+        option = "--secrets.files="
+        given = next(part for one in begun for part in one.cmdline() if part.startswith(option))
+        kept = Path(given.removeprefix(option))
+        assert SECRET in kept.read_text()
+        assert kept.stat().st_mode & 0o777 == 0o600
+        for one in begun:
+            assert SECRET not in " ".join([*one.cmdline(), *one.environ().values()])
+    assert not kept.parent.exists()
