@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.pages_of import PAGES
+from app.parts import theme
 from app.place import here
 from app.roles import role
 
@@ -18,6 +19,7 @@ _ICON = (
 def main() -> None:
     """Frame the page that was asked for."""
     st.set_page_config(page_title="fraudfl", page_icon=_ICON, layout="wide")
+    theme.style()
     chosen = st.navigation(
         [
             st.Page(page.show, title=page.title, icon=page.icon, url_path=page.name, default=place == 0)

@@ -25,3 +25,15 @@ def dark() -> bool:
 def colour(ink: Ink) -> str:
     """An ink's colour on the reader's page, as `#rrggbb`."""
     return colours(dark=dark())[ink]
+
+
+def style() -> None:
+    """Mend Streamlit's own style: captions and JSON with contrast enough to be read, and a rim on what keys reached."""
+    st.html(
+        f"""<style>
+[data-testid="stCaptionContainer"] {{ color: {colour("muted")}; opacity: 1; }}
+[data-testid="stCaptionContainer"] :is(p, li) {{ color: inherit; }}
+[data-testid="stJson"] .variable-value :is(div, span) {{ color: {colour("ink")} !important; }}
+:focus-visible {{ outline: 2px solid {colour("blue")} !important; outline-offset: 2px; }}
+</style>"""
+    )
