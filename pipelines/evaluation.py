@@ -18,6 +18,7 @@ from pipelines.evaluated import Evaluation
 from pipelines.training import model_for
 from pipelines.world import Phase
 
+
 def evaluate(phase: Phase) -> Evaluation:
     """The final model at every bank."""
     evaluation = _judge(phase, "evaluate", lambda bank: model_for(phase, bank))

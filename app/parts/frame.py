@@ -54,7 +54,7 @@ def empty(words: str, command: str = "") -> None:
     st.info(words + (" To change that, run:" if command else ""), icon=":material/info:")
     if command:
         # Without a language: its colours would be too pale.
-        st.code(command, language=None)
+        st.code(command, language=None, wrap_lines=True)
 
 
 def attempt(read: Callable[[], T]) -> T | None:
