@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.pages_of import PAGES
+from app.parts import theme
 from app.parts.doors import let_in, signed_in_as
 from app.place import here
 
@@ -18,6 +19,7 @@ _ICON = (
 def main() -> None:
     """Frame the page that was asked for, for those who may look."""
     st.set_page_config(page_title="fraudfl", page_icon=_ICON, layout="wide")
+    theme.style()
     reader = let_in()
     if reader is None:
         return

@@ -57,7 +57,8 @@ def empty(words: str, command: str = "") -> None:
     """Say that there is nothing to show, and which command changes that."""
     st.info(words + (" To change that, run:" if command else ""), icon=":material/info:")
     if command:
-        st.code(command, language="bash")
+        # Without a language: its colours would be too pale.
+        st.code(command, language=None, wrap_lines=True)
 
 
 def attempt(read: Callable[[], T]) -> T | None:

@@ -15,6 +15,8 @@ from fraudfl.report.words import NONE
 
 Row = Mapping[str, object]
 MB = 1e6
+_WHOLE = 20
+"""Tables up to so many rows do not scroll."""
 _SPREADSHEET = ("=", "+", "-", "@")
 
 
@@ -36,7 +38,15 @@ def table(
         st.table(pd.DataFrame([*rows]).map(_escaped), hide_index=True, border="horizontal", alt=about)
     else:
         shown, settings = pd.DataFrame([*rows]), dict(columns or {})
-        st.dataframe(shown, hide_index=True, column_config=settings, alt=about, key=f"t-{name}", placeholder=NONE)
+        st.dataframe(
+            shown,
+            height="content" if len(rows) <= _WHOLE else "auto",
+            hide_index=True,
+            column_config=settings,
+            alt=about,
+            key=f"t-{name}",
+            placeholder=NONE,
+        )
     st.download_button(
         f"{about} (CSV)",
         as_csv(rows),
