@@ -10,11 +10,9 @@ from typing import Any
 
 import streamlit as st
 
-from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.report.facts import Phase
 from fraudfl.report.heard import Heard
 from fraudfl.results.facts import Results
-from pipelines.evaluation import read_evaluation
 from pipelines.world import State
 from server.models.bundles import registered
 from server.models.versions import Version
@@ -114,12 +112,6 @@ def records(workspace: Workspace, phase: str) -> PhaseRecords:
     """Events and the last checkpoint of one phase."""
     folder = phase_folder(workspace, phase)
     return _records(str(workspace.path), phase, _of_files(workspace, folder / "events.jsonl", folder / "checkpoints"))
-
-
-def evaluation(workspace: Workspace, phase: str) -> tuple[int, ScoreHistogram] | None:
-    """Banks that were heard, and their summed score histogram of test rows; None where a phase has none."""
-    found = read_evaluation(phase_folder(workspace, phase))
-    return None if found is None else (len(found[0]), found[1])
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading what the runs stored")

@@ -39,8 +39,8 @@ def contenders_of(pooled: PooledData, baselines: tuple[str, ...]) -> dict[str, C
     """The federated model and, by name, whatever it is set beside.
 
     Args:
-        baselines: Which of `alone`, `pooled` and `xgboost`; XGBoost is trained on all rows together where both are asked
-            for.
+        baselines: Which of `alone`, `pooled` and `xgboost`; XGBoost is trained on all rows together where both are
+            asked for.
     """
     federated = Contender(pooled.scored("federated", "validation"), pooled.scored("federated", "test"), False)
     return {"federated": federated} | _baselines(pooled, baselines)

@@ -13,9 +13,8 @@ from fraudfl.monitoring.scores import Estimate, Scored, normal_quantile
 from fraudfl.monitoring.settings import ScoringConfig
 
 _LEAST_FRAUDS = 10.0
-_DROWNED = 3.0  # standard deviations of noise; as few frauds may be noise alone
-NOISE_PER_FRAUD = 0.02
-"""Up to here figures under noise hold what they say (docs/monitoring.md); beyond, noise is most of the mean distance."""
+_DROWNED = 4.0  # standard deviations of noise; as few frauds may be noise alone, in one of many groups
+_NOISE_PER_FRAUD = 0.02  # up to here figures under noise hold what they say (docs/monitoring.md)
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,9 @@ class ReliabilityCurve:
     Attributes:
         points: By rising score.
         left_out: Groups that are not among them, because their frauds may be noise alone.
-        ece: Expected calibration error: mean distance of predicted and observed share, by rows; None where noise hides it.
-        predicted_to_seen: Frauds that the scores promised, per fraud seen: 1 is calibrated; None where no fraud is seen.
+        ece: Expected calibration error, the mean distance of predicted and observed share by rows.
+        predicted_to_seen: Frauds that the scores promised, per fraud seen; 1 is calibrated. Both are None where noise
+            hides them, this one also where no fraud is seen.
     """
 
     points: tuple[Point, ...]
@@ -65,12 +65,13 @@ def reliability_curve(scored: Scored, config: ScoringConfig) -> ReliabilityCurve
     found = [*_points(scored, config)]
     points = tuple(point for point, noise in found if point.frauds > _DROWNED * noise)
     histogram = scored.histogram
-    noise_per_fraud = math.sqrt(scored.noise_variance * histogram.bins.size) / max(1, int(histogram.positive.sum()))
+    noise = math.sqrt(scored.noise_variance * histogram.bins.size)
+    clear = noise <= _NOISE_PER_FRAUD * int(histogram.positive.sum())
     return ReliabilityCurve(
         points=points,
         left_out=len(found) - len(points),
-        ece=whole.ece if noise_per_fraud <= NOISE_PER_FRAUD else None,
-        predicted_to_seen=_inverse(whole.observed_to_expected),
+        ece=whole.ece if clear else None,
+        predicted_to_seen=_inverse(whole.observed_to_expected) if clear else None,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,7 +40,7 @@ def test_the_list_grows_from_no_alert_to_all_transactions() -> None:
     points = savings(ScoreHistogram.from_logits(logits, labels, BINS), Stakes(100, 5)).points
     assert (points[0].share, points[0].saved) == (0, 0)
     assert (points[-1].share, points[-1].found) == (1, labels.sum())
-    assert all(one.share < other.share for one, other in zip(points, points[1:], strict=False))
+    assert all(one.share < other.share for one, other in pairwise(points))
 
 
 def test_where_no_alert_is_worth_its_cost_the_best_is_none() -> None:

@@ -1,4 +1,4 @@
-"""The reliability curve: calibrated scores lie on the diagonal, others do not, and noise is never shown as a finding."""
+"""The reliability curve: calibrated scores lie on the diagonal, and noise is never shown as a finding."""
 
 from __future__ import annotations
 
@@ -107,6 +107,7 @@ def test_frauds_that_may_be_noise_alone_are_not_shown() -> None:
     assert quiet.ece is not None
     assert len(quiet.points) > 3
     assert loud.ece is None
+    assert loud.predicted_to_seen is None
     assert loud.points == ()
     assert loud.left_out > 0
 
