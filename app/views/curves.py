@@ -144,8 +144,8 @@ def calibration(phase: str, scores: WayScores) -> None:
             "frauds": one.frauds,
             "promised, %": round(100 * one.predicted, 5),
             "came, %": round(100 * one.observed.value, 5),
-            "low, %": round(100 * one.observed.low, 5),
-            "high, %": round(100 * one.observed.high, 5),
+            "came, low, %": round(100 * one.observed.low, 5),
+            "came, high, %": round(100 * one.observed.high, 5),
         }
         for one in found.points
     ]
@@ -158,7 +158,7 @@ def _calibration_figures(found: ReliabilityCurve) -> None:
     left.metric(
         "Expected calibration error",
         NONE if error is None else f"{100 * error:.2f} percentage points",
-        delta="hidden by noise" if error is None else None,
+        delta="hidden by noise" if error is None else "mean over transactions",
         delta_color="off",
         delta_arrow="off",
         border=True,

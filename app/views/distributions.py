@@ -36,7 +36,7 @@ def scores_by_window(phase: PhaseResult, found: WatchedWindows) -> None:
     charts.show(_bands_chart(rows), "Share of transactions by probability of fraud, one column for each window.")
     st.caption(
         f"{_summed(found)} The model gives each transaction a probability of fraud; bands are equally wide on the "
-        "logit's axis. Colours are logarithmic. Windows of different models have no common scale."
+        f"logit's axis. Colours are logarithmic. {_versions(found)}"
     )
     _one_window(found)
     with st.expander("Scores as a table"):
@@ -51,6 +51,17 @@ def _summed(found: WatchedWindows) -> str:
     if any(one.noise for one in found.observed):
         words += " Counts carry noise; what may be noise alone is left blank."
     return words
+
+
+def _versions(found: WatchedWindows) -> str:
+    """Which version scored from which window on, where there were several."""
+    begun: dict[int, str] = {}
+    for one in found.observed:
+        begun.setdefault(one.model, _first(found, one))
+    if len(begun) == 1:
+        return f"Version {next(iter(begun))} scored all of them."
+    said = ", ".join(f"version {model} from {first}" for model, first in begun.items())
+    return f"Scored by {said}: scores of different versions have no common scale."
 
 
 def _first(found: WatchedWindows, one: Observed) -> str:
@@ -73,15 +84,16 @@ def _band_rows(first: str, model: int, bands: Sequence[Band]) -> list[Row]:
 
 
 def _bands_chart(rows: list[Row]) -> Drawn:
-    named = [{**row, "probability": _spelt(row)} for row in rows]
-    order = sorted({(float(str(row["lowest probability"])), str(row["probability"])) for row in named}, reverse=True)
+    ends = [(float(str(row["lowest probability"])), float(str(row["highest probability"]))) for row in rows]
+    named = [{**row, "probability": _spelt(*both)} for row, both in zip(rows, ends, strict=True)]
+    order = [_spelt(*both) for both in sorted({*ends}, reverse=True)]
     scale = alt.Scale(type="log", scheme="viridis", reverse=not dark())
     chart: alt.Chart = (
         alt.Chart(pd.DataFrame(named))
         .mark_rect()
         .encode(
             x=alt.X("window begins:O", title="window begins", axis=alt.Axis(labelAngle=-45, labelOverlap=True)),
-            y=alt.Y("probability:N", sort=[name for _, name in order], title="probability of fraud (%)"),
+            y=alt.Y("probability:N", sort=order, title="probability of fraud (%)"),
             color=alt.Color("share, %:Q", scale=scale, legend=alt.Legend(title="share (%)", format="~g", tickCount=5)),
             tooltip=[
                 "window begins",
@@ -96,33 +108,38 @@ def _bands_chart(rows: list[Row]) -> Drawn:
     return chart
 
 
-def _spelt(row: Row) -> str:
-    return f"{_percent(float(str(row['lowest probability'])))} to {_percent(float(str(row['highest probability'])))}"
+def _spelt(low: float, high: float) -> str:
+    """Two probabilities in %."""
+    if low == 0:
+        return f"below {_percent(high)}"
+    return f"above {_percent(low)}" if high == 1 else f"{_percent(low)} to {_percent(high)}"
 
 
 def _percent(probability: float) -> str:
-    """A probability in %, with as many digits as tell it from 0 and from 100."""
+    """In %, with as many digits as tell it from 0 and from 100."""
     value = 100 * probability
-    if value in (0.0, 100.0):
-        return f"{value:g}"
     return f"{value:.2g}" if value < 90 else f"{100 - float(f'{100 - value:.2g}'):.10g}"
 
 
 def _one_window(found: WatchedWindows) -> None:
     """One window, which the reader chooses, beside the quiet windows of the same model."""
     names = [_first(found, one) for one in found.observed]
+    compared = [
+        place for place, one in enumerate(found.observed) if quiet_before(found.observed, one.window, found.spec.quiet)
+    ]
+    place = max(compared, default=len(names) - 1)
     chosen = st.selectbox(
-        "Window beside the quiet ones", names, index=len(names) - 1, key="window", bind="query-params", width=320
+        "Window beside the quiet ones", names, index=place, key="window", bind="query-params", width=320
     )
-    one = found.observed[names.index(chosen or names[-1])]
+    one = found.observed[names.index(chosen or names[place])]
     quiet = quiet_before(found.observed, one.window, found.spec.quiet)
     bins = found.plan.score_bins
     parts = {_WINDOW: score_bands(one.scores, bins, one.noise), _QUIET: reference_bands(quiet, bins)}
     rows = [
         {
             "of": name,
-            "logit": (band.logit_low + band.logit_high) / 2,
-            "probability": f"{_percent(band.low)} to {_percent(band.high)} %",
+            "logit": band.middle,
+            "probability": f"{_spelt(band.low, band.high)} %",
             "share": band.share,
         }
         for name, bands in parts.items()
@@ -130,7 +147,9 @@ def _one_window(found: WatchedWindows) -> None:
         if band.share
     ]
     if not quiet:
-        st.caption(f"{found.spec.quiet} windows of the same model before this one are its reference; there are fewer.")
+        st.caption(
+            f"Version {one.model} scored fewer than {found.spec.quiet} windows before this one, so it stands by itself."
+        )
     if rows:
         charts.show(_lines(rows, quiet=bool(quiet)), f"Scores of the window from {chosen} beside the quiet windows.")
 
@@ -171,16 +190,16 @@ def label_delay(workspace: Workspace, phase: PhaseResult, found: WatchedWindows)
     days, after = found.plan.split.label_delay_days, found.spec.labels_after_days
     cells = st.columns(2)
     cells[0].metric(
-        "From a window's end until its labels are asked for",
+        "Labels are asked for, after a window's end",
         f"{after:g} days",
         border=True,
         help="`labels_after_days` of the monitoring phase; labels that come later are in no figure.",
     )
     cells[1].metric(
-        "Until a label that has no time of its own is taken to be known",
+        "Delay of labels that have no time of their own",
         f"{days:g} days",
         border=True,
-        help="`split.label_delay_days`; training uses no label before.",
+        help="`split.label_delay_days`; training uses no label before it is known.",
     )
     rows = [_label_row(found, one) for one in found.observed]
     known = [{**row, "low": None, "high": None} for row in rows if row["labels known, %"] is not None]
@@ -230,7 +249,10 @@ def _delay_words(found: LabelDelays) -> str:
 
 def _delay_chart(found: LabelDelays, planned: float) -> Drawn:
     rows = [{"days": days, "share": one.value, "low": one.low, "high": one.high} for days, one in found.within.items()]
-    x = alt.X("days:Q", title="days after the transaction", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g"))
+    marks = [days for days in (*found.within, planned) if days >= 1]
+    scale = alt.Scale(type="log", nice=False)
+    axis = alt.Axis(format="~g", values=sorted({*marks}), labelOverlap=True)
+    x = alt.X("days:Q", title="days after the transaction (logarithmic)", scale=scale, axis=axis)
     y = alt.Y("share:Q", title="labels known (%)", axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1]))
     tips = [alt.Tooltip("days", format=".3~g"), *(alt.Tooltip(name, format=".2%") for name in ("share", "low", "high"))]
     base = alt.Chart(pd.DataFrame(rows))

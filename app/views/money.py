@@ -25,6 +25,7 @@ from server.store.workspace import Workspace
 
 _LOSS = 100.0
 _COST = 10.0
+_TICKS = [0, 0.1, 0.5, 1, 2, 3, 5, 10, 20, 30, 40, 50, 60, 80, 100]
 
 
 def money(workspace: Workspace, phase: str, scores: WayScores, plan: Plan) -> None:
@@ -46,7 +47,8 @@ def money(workspace: Workspace, phase: str, scores: WayScores, plan: Plan) -> No
     st.caption(
         f"Frauds found times {stakes.loss_per_fraud:,.2f}, less alerts times {stakes.cost_per_alert:,.2f}, over "
         f"{scores.federated.total:,} test transactions, against having no alerts. The dashed line is the plan's alert "
-        f"budget of {budget:.2%}; the dot is where the federated model saves most. Small shares are drawn wider. {noise_words(scores)}"
+        f"budget of {budget:.2%}; the dot is where the federated model saves most. Small shares are drawn wider. "
+        + noise_words(scores)
     )
     if "alone" not in found:
         st.caption("Scores of the banks' own models are not kept for this phase, so it stands by itself.")
@@ -123,8 +125,9 @@ def _rows(way: Way, found: Savings, furthest: float) -> list[Row]:
 
 def _chart(rows: list[Row], own: Savings, budget: float) -> Drawn:
     names = [name for name in WAY_NAMES.values() if any(row["trained"] == name for row in rows)]
-    x = alt.X("alerted, %:Q", title="transactions alerted (%)", scale=alt.Scale(type="sqrt", nice=False))
-    y = alt.Y("money saved:Q", title="money saved (currency of the costs)", axis=alt.Axis(format="~s"))
+    axis = alt.Axis(values=_TICKS, format="~g", labelOverlap=True)
+    x = alt.X("alerted, %:Q", title="transactions alerted (%)", axis=axis, scale=alt.Scale(type="sqrt", nice=False))
+    y = alt.Y("money saved:Q", title="money saved (currency of the costs)", axis=alt.Axis(format=",.0f"))
     tips = [
         "trained",
         alt.Tooltip("alerted, %", format=".3f"),

@@ -14,6 +14,7 @@ from fraudfl.monitoring.coarse import Counts
 from fraudfl.monitoring.observed import Observed
 
 _BANDS = 64
+_FAR = 9.0  # logits; scores beyond, of less than about 0.01 % or more than 99.99 %, are one band
 _SEEN = 3.0  # standard deviations of noise; fewer rows than that many in a band may be none
 
 
@@ -36,6 +37,13 @@ class Band:
     last: bool = False
 
     @property
+    def middle(self) -> float:
+        """The logit at its middle; of the outermost bands, which have no end, at the edge that they have."""
+        if self.first or self.last:
+            return self.logit_high if self.first else self.logit_low
+        return (self.logit_low + self.logit_high) / 2
+
+    @property
     def low(self) -> float:
         """Probability of fraud from which on a transaction is counted here; 0 in the lowest band."""
         return 0.0 if self.first else _probability(self.logit_low)
@@ -51,13 +59,15 @@ def score_bands(scores: Counts, bins: ScoreBins, noise_variance: float = 0.0) ->
 
     Args:
         scores: Rows per score bin, shape (bins.size,); noise may have left some below zero.
-        bins: The public bins; about 64 bands are made of them, equally wide on the logit's axis.
+        bins: The public bins. Bands of about half a logit are made of them, and one on each side for what lies beyond
+            0.01 % and 99.99 %.
         noise_variance: Of the Gaussian noise in each count.
     """
     counts = np.asarray(scores, dtype=np.float64)
     width = max(1, bins.count // _BANDS)
     # The two outer bins, of what lies beyond the edges, go with their neighbours.
     starts = np.arange(0, bins.count, width)
+    starts = starts[(starts == 0) | (np.abs(bins.edges[starts]) <= _FAR)]
     summed = np.add.reduceat(counts[1:-1], starts)
     summed[0] += counts[0]
     summed[-1] += counts[-1]

@@ -111,4 +111,4 @@ def test_a_window_is_chosen_in_the_address(watched: Path, monkeypatch: pytest.Mo
     page.run()
     assert not page.exception
     assert page.selectbox(key="window").value == WINDOWS[1]
-    assert "before this one are its reference; there are fewer" in words(page)
+    assert "scored fewer than 3 windows before this one" in words(page)
