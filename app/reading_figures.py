@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.reading import Stamp, milestones, phase_folder, records
+from app.reading import Stamp, phase_folder, records
 from fraudfl.errors import CheckpointError
 from fraudfl.monitoring.observed import Observed
 from fraudfl.monitoring.spec import WatchSpec
@@ -82,7 +82,7 @@ def label_delays(workspace: Workspace) -> LabelDelays | None:
 
 def fraud_amounts(workspace: Workspace) -> FraudAmounts | None:
     """What frauds cost in the mean; None where banks' folders are elsewhere."""
-    return _fraud_amounts(str(workspace.path), milestones(workspace))
+    return _fraud_amounts(str(workspace.path), _stamp(*workspace.banks.glob("*/transactions.parquet")))
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading scores")
@@ -98,7 +98,7 @@ def _bank_drifts(path: str, phase: str, stamp: Stamp) -> BankDrifts | None:
 
 @st.cache_resource(max_entries=2, show_spinner="Reading amounts of frauds")
 def _fraud_amounts(path: str, stamp: Stamp) -> FraudAmounts | None:
-    return read_fraud_amounts(Workspace(Path(path)))
+    return read_fraud_amounts(Workspace(Path(path))) if stamp else None
 
 
 def _stamp(*paths: Path) -> Stamp:

@@ -25,6 +25,7 @@ from server.store.workspace import Workspace
 
 _LOSS = 100.0
 _COST = 10.0
+_TWO_SIDED = 1.96  # standard deviations to either side of which 95 % lie
 _TICKS = [0, 0.1, 0.5, 1, 2, 3, 5, 10, 20, 30, 40, 50, 60, 80, 100]
 
 
@@ -35,11 +36,16 @@ def money(workspace: Workspace, phase: str, scores: WayScores, plan: Plan) -> No
         st.caption("No fraud is among the test rows, or none is left in the sums after their noise.")
         return
     stakes = _stakes(workspace)
-    found = {cast(Way, way): savings(one, stakes) for way, one in scores.by_way.items() if one.total}
+    # The other ways to train are released without noise, or counted exactly.
+    noise = {"federated": scores.noise_variance}
+    found = {
+        cast(Way, way): savings(one, stakes, noise.get(way, 0.0)) for way, one in scores.by_way.items() if one.total
+    }
     own, budget = found["federated"], plan.alert_budget
     _metrics(found, budget)
     furthest = min(1.0, max(4 * budget, 1.5 * max(one.best.share for one in found.values())))
-    rows = [row for way, one in found.items() for row in _rows(way, one, furthest)]
+    noisy = scores.noise_variance > 0
+    rows = [row for way, one in found.items() for row in _rows(way, one, furthest, noisy=noisy)]
     said = "; ".join(f"{WAY_NAMES[way]} {one.at(budget).saved:,.0f}" for way, one in found.items())
     charts.show(
         _chart(rows, own, budget), f"Money saved by share of transactions alerted. At the alert budget: {said}."
@@ -107,10 +113,13 @@ def _metrics(found: dict[Way, Savings], budget: float) -> None:
 
 def _metric(cell: DeltaGenerator, label: str, found: Alerting) -> None:
     below = f"{found.alerts:,.0f} alerts, {found.found:,.0f} frauds found"
+    if found.noise:
+        below = f"95 %: {found.saved - _TWO_SIDED * found.noise:,.0f} to {found.saved + _TWO_SIDED * found.noise:,.0f}"
     cell.metric(label, f"{found.saved:,.0f}", delta=below, delta_color="off", delta_arrow="off", border=True)
 
 
-def _rows(way: Way, found: Savings, furthest: float) -> list[Row]:
+def _rows(way: Way, found: Savings, furthest: float, *, noisy: bool) -> list[Row]:
+    """Points of one curve; with the ends of their intervals where noise is in any of the curves."""
     return [
         {
             "trained": WAY_NAMES[way],
@@ -118,6 +127,9 @@ def _rows(way: Way, found: Savings, furthest: float) -> list[Row]:
             "alerts": round(one.alerts),
             "frauds found": round(one.found),
             "money saved": round(one.saved, 2),
+            **(
+                {"low": one.saved - _TWO_SIDED * one.noise, "high": one.saved + _TWO_SIDED * one.noise} if noisy else {}
+            ),
         }
         for one in (*(point for point in found.points if point.share < furthest), found.at(furthest))
     ]
@@ -146,4 +158,8 @@ def _chart(rows: list[Row], own: Savings, budget: float) -> Drawn:
         color=colour("ink"), strokeDash=[6, 3], size=1.5
     )
     zero = alt.Chart(pd.DataFrame([{"money saved": 0.0}])).mark_rule(color=colour("muted"), size=1).encode(y=y)
-    return alt.layer(zero, lines, at.encode(x=x), dot).properties(height=380)
+    layers = [zero, lines, at.encode(x=x), dot]
+    if "low" in rows[0]:
+        told = alt.Chart(pd.DataFrame([row for row in rows if row["trained"] == WAY_NAMES["federated"]]))
+        layers.insert(0, told.mark_area(opacity=0.2, color=colour("blue")).encode(x=x, y=alt.Y("low:Q"), y2="high:Q"))
+    return alt.layer(*layers).properties(height=380)

@@ -43,12 +43,14 @@ class Alerting:
         alerts: How many these are.
         found: Frauds among them.
         saved: Their losses less the cost of all alerts, in the stakes' currency; against having no alerts.
+        noise: Standard deviation of what noise in the counts makes of `saved`, at most; 0 where there is none.
     """
 
     share: float
     alerts: float
     found: float
     saved: float
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,20 @@ class Savings:
     def at(self, share: float) -> Alerting:
         """The list of so large a share of transactions; between two thresholds, a part of what lies there."""
         shares = [point.share for point in self.points]
-        alerts, found, saved = (
+        alerts, found, saved, noise = (
             float(np.interp(share, shares, [getattr(point, name) for point in self.points]))
-            for name in ("alerts", "found", "saved")
+            for name in ("alerts", "found", "saved", "noise")
         )
-        return Alerting(share, alerts, found, saved)
+        return Alerting(share, alerts, found, saved, noise)
 
 
-def savings(histogram: ScoreHistogram, stakes: Stakes) -> Savings:
+def savings(histogram: ScoreHistogram, stakes: Stakes, noise_variance: float = 0.0) -> Savings:
     """Money saved at each threshold of a score histogram.
+
+    Args:
+        histogram: Summed over banks; where it carries noise, what `plausible_counts` made of each class.
+        stakes: What a fraud and an alert cost.
+        noise_variance: Of the Gaussian noise that was in each count.
 
     Raises:
         DataError: when the histogram counts no transaction.
@@ -87,11 +94,17 @@ def savings(histogram: ScoreHistogram, stakes: Stakes) -> Savings:
     if not histogram.total:
         raise DataError("the score histogram counts no transaction; there is nothing to alert")
     counted = (histogram.positive + histogram.negative)[::-1]
-    alerts = np.concatenate(([0], np.cumsum(counted)[counted > 0]))
-    found = np.concatenate(([0], np.cumsum(histogram.positive[::-1])[counted > 0]))
+    here = counted > 0
+    alerts = np.concatenate(([0], np.cumsum(counted)[here]))
+    found = np.concatenate(([0], np.cumsum(histogram.positive[::-1])[here]))
     saved = found * stakes.loss_per_fraud - alerts * stakes.cost_per_alert
+    # Each bin adds the noise of its frauds, and that of its other transactions, which cost an alert each.
+    of_bin = math.sqrt(noise_variance) * math.hypot(
+        stakes.loss_per_fraud - stakes.cost_per_alert, stakes.cost_per_alert
+    )
+    noise = np.concatenate(([0.0], of_bin * np.sqrt(np.flatnonzero(here) + 1)))
     points = (
-        Alerting(float(n) / histogram.total, float(n), float(f), float(s))
-        for n, f, s in zip(alerts, found, saved, strict=True)
+        Alerting(float(n) / histogram.total, float(n), float(f), float(s), float(d))
+        for n, f, s, d in zip(alerts, found, saved, noise, strict=True)
     )
     return Savings(tuple(points), stakes)

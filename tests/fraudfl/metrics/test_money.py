@@ -56,6 +56,20 @@ def test_half_of_a_tie_finds_half_of_its_frauds() -> None:
     assert (half.alerts, half.found, half.saved) == (5, 2, 15)
 
 
+def test_noise_of_every_alerted_bin_is_in_what_is_saved() -> None:
+    stakes, deviation, rng = Stakes(80, 5), 3.0, np.random.default_rng(3)
+    bins = BINS.size
+    exact = ScoreHistogram(BINS, np.full(bins, 500, np.int64), np.full(bins, 500, np.int64))
+    at_half = []
+    for _ in range(500):
+        frauds, others = (np.rint(500 + rng.normal(0, deviation, bins)).astype(np.int64) for _ in range(2))
+        at_half.append(savings(ScoreHistogram(BINS, frauds, others), stakes).points[bins // 2].saved)
+    told = savings(exact, stakes, deviation**2)
+    assert told.points[bins // 2].noise == pytest.approx(np.std(at_half), rel=0.1)
+    assert told.points[0].noise == 0
+    assert savings(exact, stakes).at(0.5).noise == 0
+
+
 @pytest.mark.parametrize("wrong", [-1.0, float("nan"), float("inf")])
 def test_no_sum_of_money_is_refused(wrong: float) -> None:
     with pytest.raises(DataError, match="loss per fraud"):
