@@ -54,6 +54,7 @@ def money(workspace: Workspace, phase: str, scores: WayScores, plan: Plan) -> No
         f"Frauds found times {stakes.loss_per_fraud:,.2f}, less alerts times {stakes.cost_per_alert:,.2f}, over "
         f"{scores.federated.total:,} test transactions, against having no alerts. The dashed line is the plan's alert "
         f"budget of {budget:.2%}; the dot is where the federated model saves most. Small shares are drawn wider. "
+        + ("The band is what noise may make of it, with 95 %. " if noisy else "")
         + noise_words(scores)
     )
     if "alone" not in found:
@@ -114,8 +115,13 @@ def _metrics(found: dict[Way, Savings], budget: float) -> None:
 def _metric(cell: DeltaGenerator, label: str, found: Alerting) -> None:
     below = f"{found.alerts:,.0f} alerts, {found.found:,.0f} frauds found"
     if found.noise:
-        below = f"95 %: {found.saved - _TWO_SIDED * found.noise:,.0f} to {found.saved + _TWO_SIDED * found.noise:,.0f}"
+        below = "with noise {:,.0f} to {:,.0f} (95 %)".format(*_ends(found))
     cell.metric(label, f"{found.saved:,.0f}", delta=below, delta_color="off", delta_arrow="off", border=True)
+
+
+def _ends(found: Alerting) -> tuple[float, float]:
+    """Between which what is saved lies, as far as noise goes."""
+    return found.saved - _TWO_SIDED * found.noise, found.saved + _TWO_SIDED * found.noise
 
 
 def _rows(way: Way, found: Savings, furthest: float, *, noisy: bool) -> list[Row]:
@@ -127,9 +133,7 @@ def _rows(way: Way, found: Savings, furthest: float, *, noisy: bool) -> list[Row
             "alerts": round(one.alerts),
             "frauds found": round(one.found),
             "money saved": round(one.saved, 2),
-            **(
-                {"low": one.saved - _TWO_SIDED * one.noise, "high": one.saved + _TWO_SIDED * one.noise} if noisy else {}
-            ),
+            **(dict(zip(("low", "high"), _ends(one), strict=True)) if noisy else {}),
         }
         for one in (*(point for point in found.points if point.share < furthest), found.at(furthest))
     ]

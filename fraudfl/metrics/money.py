@@ -93,15 +93,14 @@ def savings(histogram: ScoreHistogram, stakes: Stakes, noise_variance: float = 0
     """
     if not histogram.total:
         raise DataError("the score histogram counts no transaction; there is nothing to alert")
+    loss, cost = stakes.loss_per_fraud, stakes.cost_per_alert
     counted = (histogram.positive + histogram.negative)[::-1]
     here = counted > 0
     alerts = np.concatenate(([0], np.cumsum(counted)[here]))
     found = np.concatenate(([0], np.cumsum(histogram.positive[::-1])[here]))
-    saved = found * stakes.loss_per_fraud - alerts * stakes.cost_per_alert
+    saved = found * loss - alerts * cost
     # Each bin adds the noise of its frauds, and that of its other transactions, which cost an alert each.
-    of_bin = math.sqrt(noise_variance) * math.hypot(
-        stakes.loss_per_fraud - stakes.cost_per_alert, stakes.cost_per_alert
-    )
+    of_bin = math.sqrt(noise_variance) * math.hypot(loss - cost, cost)
     noise = np.concatenate(([0.0], of_bin * np.sqrt(np.flatnonzero(here) + 1)))
     points = (
         Alerting(float(n) / histogram.total, float(n), float(f), float(s), float(d))
