@@ -24,6 +24,7 @@ from fraudfl.results.spelling import WAY_NAMES
 from pipelines.way_scores import WayScores
 
 _SHARE = alt.Axis(format=".0%")
+_MUCH = 0.1  # noise per fraud
 
 
 def noise_words(scores: WayScores) -> str:
@@ -32,9 +33,11 @@ def noise_words(scores: WayScores) -> str:
         return ""
     deviation = math.sqrt(scores.noise_variance)
     whole = math.sqrt(scores.noise_variance * scores.federated.bins.size)
+    frauds = int(scores.federated.positive.sum())
+    care = " That is much: read curves as rough shapes." if whole > _MUCH * frauds else ""
     return (
         f"Sums are released with noise: a standard deviation of {deviation:.1f} rows in each bin, and of "
-        f"{whole:.0f} in all bins together, against {int(scores.federated.positive.sum()):,} frauds."
+        f"{whole:.0f} in all bins together, against {frauds:,} frauds.{care}"
     )
 
 
@@ -196,7 +199,7 @@ def _calibration_chart(points: tuple[Point, ...]) -> Drawn:
     ]
     scale = alt.Scale(type="log", domain=[floor, top], clamp=True, nice=False)
     ticks = [step * 10.0**decade for decade in range(-7, 0) for step in (1, 2, 5)] + [1.0]
-    axis = alt.Axis(format=".2~%", values=[tick for tick in ticks if floor <= tick <= top])
+    axis = alt.Axis(format=".2~p", values=[tick for tick in ticks if floor <= tick <= top])
     x = alt.X("promised:Q", title="probability of fraud that scores promise (%)", axis=axis, scale=scale)
     y = alt.Y("drawn:Q", title="share of fraud that came (%)", axis=axis, scale=scale)
     tips = [

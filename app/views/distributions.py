@@ -16,7 +16,7 @@ from app.parts.theme import colour, dark
 from app.reading_figures import WatchedWindows
 from fraudfl.monitoring.distribution import Band, known_labels, quiet_before, reference_bands, score_bands
 from fraudfl.monitoring.observed import Observed
-from fraudfl.report.words import NONE
+from fraudfl.report.words import NONE, count_of
 from fraudfl.results.facts import PhaseResult
 from server.reports.label_delays import LabelDelays
 from server.store.workspace import Workspace
@@ -158,24 +158,26 @@ def _lines(rows: Sequence[Row], *, quiet: bool) -> Drawn:
     names = [_WINDOW, _QUIET] if quiet else [_WINDOW]
     # An axis of logits, told as probabilities in %.
     label = "format(100 / (1 + exp(-datum.value)), '.2~g')"
-    share = alt.Axis(format=".2~%", tickCount=6)
+    share = alt.Axis(format=".2~p", tickCount=6)
     chart: alt.Chart = (
         alt.Chart(pd.DataFrame([*rows]))
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=36))
         .encode(
             x=alt.X(
-                "logit:Q", title="probability of fraud (%, even steps of the logit)", axis=alt.Axis(labelExpr=label)
+                "logit:Q",
+                title="probability of fraud (%, even steps of the logit)",
+                axis=alt.Axis(labelExpr=label, tickCount=10),
             ),
             y=alt.Y("share:Q", title="share of transactions (%)", axis=share, scale=alt.Scale(type="log")),
             color=alt.Color(
                 "of:N",
                 scale=alt.Scale(domain=names, range=[colour("vermillion"), colour("blue")][: len(names)]),
-                legend=alt.Legend(orient="top", title=None),
+                legend=alt.Legend(orient="top", title=None, symbolType="stroke"),
             ),
             strokeDash=alt.StrokeDash(
                 "of:N",
                 scale=alt.Scale(domain=names, range=[[1, 0], [6, 3]][: len(names)]),
-                legend=alt.Legend(orient="top", title=None),
+                legend=alt.Legend(orient="top", title=None, symbolType="stroke"),
             ),
             tooltip=["of", "probability", alt.Tooltip("share", format=".3~%")],
         )
@@ -244,7 +246,7 @@ def _label_row(found: WatchedWindows, one: Observed) -> Row:
 
 def _delay_words(found: LabelDelays) -> str:
     picked = [days for days in found.within if days in (1.0, 7.0, 14.0, 30.0)]
-    return ", ".join(f"{found.within[days].value:.1%} within {days:g} days" for days in picked) or NONE
+    return ", ".join(f"{found.within[days].value:.1%} within {count_of(int(days), 'day')}" for days in picked) or NONE
 
 
 def _delay_chart(found: LabelDelays, planned: float) -> Drawn:
