@@ -253,7 +253,7 @@ def _delay_chart(found: LabelDelays, planned: float) -> Drawn:
     rows = [{"days": days, "share": one.value, "low": one.low, "high": one.high} for days, one in found.within.items()]
     marks = [days for days in (*found.within, planned) if days >= 1]
     scale = alt.Scale(type="log", nice=False)
-    axis = alt.Axis(format="~g", values=sorted({*marks}), labelOverlap=True)
+    axis = alt.Axis(format=".1~f", values=sorted({*marks}), labelOverlap=True)
     x = alt.X("days:Q", title="days after the transaction (logarithmic)", scale=scale, axis=axis)
     y = alt.Y("share:Q", title="labels known (%)", axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1]))
     tips = [alt.Tooltip("days", format=".3~g"), *(alt.Tooltip(name, format=".2%") for name in ("share", "low", "high"))]

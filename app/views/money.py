@@ -141,7 +141,7 @@ def _rows(way: Way, found: Savings, furthest: float, *, noisy: bool) -> list[Row
 
 def _chart(rows: list[Row], own: Savings, budget: float) -> Drawn:
     names = [name for name in WAY_NAMES.values() if any(row["trained"] == name for row in rows)]
-    axis = alt.Axis(values=_TICKS, format="~g", labelOverlap=True)
+    axis = alt.Axis(values=_TICKS, format=".1~f", labelOverlap=True)
     x = alt.X("alerted, %:Q", title="transactions alerted (%)", axis=axis, scale=alt.Scale(type="sqrt", nice=False))
     y = alt.Y("money saved:Q", title="money saved (currency of the costs)", axis=alt.Axis(format=",.0f"))
     tips = [

@@ -36,9 +36,10 @@ def fraud_amounts(workspace: Workspace) -> FraudAmounts | None:
     for path in bank_paths(workspace.banks):
         file = BankFolder(path).transactions
         try:
-            if not {"amount", "label"} <= {*pq.read_schema(file).names}:
-                continue
-            table = pq.read_table(file, columns=["amount", "label"])
+            with pq.ParquetFile(file) as kept:
+                if not {"amount", "label"} <= {*kept.schema_arrow.names}:
+                    continue
+                table = kept.read(columns=["amount", "label"], use_threads=False)
         except (OSError, pa.ArrowInvalid) as error:
             raise SourceError(f"{file}: cannot be read ({error}). Restore it from its source.") from error
         amounts = table.filter(pc.equal(table["label"], 1))["amount"].drop_null()
