@@ -11,14 +11,12 @@ from typing import Any
 
 import streamlit as st
 
-from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.plan import Plan
 from fraudfl.privacy.ledger import Charge
 from fraudfl.report.course import Moment, course
 from fraudfl.report.facts import Phase
 from fraudfl.report.heard import Heard
 from fraudfl.results.facts import Results
-from pipelines.evaluated import read_evaluation
 from pipelines.world import State
 from server.models.registered import registered
 from server.models.versions import Version
@@ -131,12 +129,6 @@ def epsilon_course(workspace: Workspace, phase: str) -> tuple[Moment, ...]:
     """How ε grew at each bank in a phase, by what the coordinator heard."""
     events = phase_folder(workspace, phase) / "events.jsonl"
     return _course(str(workspace.path), phase, _of_files(workspace, events))
-
-
-def evaluation(workspace: Workspace, phase: str) -> tuple[int, ScoreHistogram] | None:
-    """Banks that were heard, and their summed score histogram of test rows; None where a phase has none."""
-    found = read_evaluation(phase_folder(workspace, phase))
-    return None if found is None else (len(found[0]), found[1])
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading what the runs stored")

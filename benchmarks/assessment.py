@@ -20,8 +20,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from fraudfl.assessment.report import READINESS
 from fraudfl.features.encoder import Encoder
-from pipelines.assessment import READINESS
 from server.store.workspace import Workspace, read_json
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"

@@ -14,7 +14,7 @@ from fraudfl.assessment.negotiated import Schema, negotiate
 from fraudfl.assessment.pace import Pace, phase_seconds
 from fraudfl.assessment.profile import Floats, Profile
 from fraudfl.assessment.published import PAYLOAD, Published
-from fraudfl.assessment.report import consortium_readiness, power_check
+from fraudfl.assessment.report import READINESS, consortium_readiness, power_check
 from fraudfl.assessment.spec import COLUMNS, ProfileSpec
 from fraudfl.config import AssessmentConfig
 from fraudfl.folder import write_bytes
@@ -25,8 +25,6 @@ from pipelines.counts import sum_counts
 from pipelines.phase import continued, meet, outcome_so_far
 from pipelines.world import Phase
 
-READINESS = "readiness.json"
-"""The consortium's readiness, in the phase's folder."""
 Plans = Callable[[Schema], Sequence[Ahead]]
 """The training phases to come, planned under the schema that was negotiated."""
 

@@ -13,7 +13,7 @@ from fraudfl.metrics.bootstrap import Bootstrap, Interval, difference_interval
 from fraudfl.metrics.exact import auprc, balanced_accuracy, figures
 from fraudfl.metrics.figures import FigureName
 from fraudfl.metrics.gain import Drawn, Judged, draw_together, fairness
-from fraudfl.metrics.histogram import ScoreHistogram
+from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
 from fraudfl.plan import Plan
 from fraudfl.protocols import PooledData, Scored
 from pipelines.evaluation import choose_thresholds
@@ -35,15 +35,28 @@ class Contender:
     own_thresholds: bool
 
 
-def compare(plan: Plan, pooled: PooledData, baselines: tuple[str, ...]) -> dict[str, Any]:
-    """The `metrics` section of a phase in `summary.json`, from exact scores.
+def contenders_of(pooled: PooledData, baselines: tuple[str, ...]) -> dict[str, Contender]:
+    """The federated model and, by name, whatever it is set beside.
 
     Args:
-        baselines: Which of `alone`, `pooled` and `xgboost` to set beside the federated model; XGBoost is trained on all
-            rows together where both are asked for.
+        baselines: Which of `alone`, `pooled` and `xgboost`; XGBoost is trained on all rows together where both are
+            asked for.
     """
     federated = Contender(pooled.scored("federated", "validation"), pooled.scored("federated", "test"), False)
-    contenders = {"federated": federated} | _baselines(pooled, baselines)
+    return {"federated": federated} | _baselines(pooled, baselines)
+
+
+def scored_histograms(contenders: Mapping[str, Contender]) -> dict[str, ScoreHistogram]:
+    """How each scored the test rows, over bins fine enough for any curve."""
+    bins = ScoreBins()
+    return {
+        name: ScoreHistogram.from_logits(one.test.logits, one.test.labels, bins) for name, one in contenders.items()
+    }
+
+
+def compare(plan: Plan, contenders: Mapping[str, Contender]) -> dict[str, Any]:
+    """The `metrics` section of a phase in `summary.json`, from exact scores; `federated` is among the contenders."""
+    federated = contenders["federated"]
     judged = {name: Judged(one.test, _thresholds(plan, one)) for name, one in contenders.items()}
     rows = {name: _row(plan, one) for name, one in judged.items()}
     drawn = draw_together(judged, Bootstrap(replicates=REPLICATES, budget=plan.alert_budget))

@@ -11,8 +11,9 @@ import numpy as np
 
 from fraudfl.features.encoder import Encoder
 from fraudfl.models.bundle import Bundle
+from fraudfl.plan import Plan
 from fraudfl.transfer.savings import RawSizes, TransferSummary, over_banks, summarise
-from pipelines.comparison import compare
+from pipelines.comparison import compare, contenders_of, scored_histograms
 from pipelines.early_stop import early_stop_outcome, rounds_of_model
 from pipelines.encoding import fit_shared_encoder, join, take_start
 from pipelines.evaluated import Evaluation, keep_evaluation
@@ -20,6 +21,7 @@ from pipelines.evaluation import evaluate, evaluate_alone
 from pipelines.gain import count_gains, gain_metrics
 from pipelines.model_card import model_card
 from pipelines.training import train_rounds
+from pipelines.way_scores import WayScores, evaluation_noise, keep_way_scores
 from pipelines.world import Phase, State
 
 
@@ -43,12 +45,16 @@ def run_phase(phase: Phase, baselines: tuple[str, ...]) -> dict[str, Any]:
     gains = count_gains(phase) if plan.alone else None
     # What the last questions moved belongs to the record, too.
     phase.save()
-    metrics = _released_metrics(evaluation, alone)
-    if world.pooled is not None:
+    if world.pooled is None:
+        metrics, scores = _released_metrics(evaluation, alone), _released_scores(plan, evaluation, alone)
+    else:
         world.progress.event("comparing", baselines=list(baselines))
         # Contenders are set side by side on the rows of banks that scored with each of them.
         banks = evaluation.banks if alone is None else evaluation.banks & alone.banks
-        metrics = compare(plan, world.pooled.only(banks), baselines)
+        contenders = contenders_of(world.pooled.only(banks), baselines)
+        metrics = compare(plan, contenders)
+        scores = WayScores("exact", len(banks), 0.0, scored_histograms(contenders))
+    keep_way_scores(world.folder, scores)
     metrics |= gain_metrics(plan, gains, world.pooled)
     outcome = outcome_so_far(phase) | {"status": "completed", "metrics": metrics}
     outcome["seconds"] = time.monotonic() - started
@@ -139,6 +145,11 @@ def _released_metrics(evaluation: Evaluation, alone: Evaluation | None) -> dict[
         "intervals": {},
         "per_bank": None,
     }
+
+
+def _released_scores(plan: Plan, evaluation: Evaluation, alone: Evaluation | None) -> WayScores:
+    by_way = {"federated": evaluation.test} | ({} if alone is None else {"alone": alone.test})
+    return WayScores("released", len(evaluation.banks), evaluation_noise(plan, len(evaluation.banks)), by_way)
 
 
 def _register(phase: Phase, evaluation: Evaluation, outcome: dict[str, Any]) -> int:

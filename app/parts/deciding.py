@@ -14,8 +14,7 @@ from app.roles import demand, may
 from fraudfl.access.roles import Deed
 from fraudfl.command import EXIT_GATED
 from fraudfl.errors import FraudflError
-from server.models.registry import CHAMPION, PREVIOUS
-from server.models.versions import Version
+from server.models.versions import CHAMPION, PREVIOUS, Version
 from server.store.workspace import Workspace
 
 _DEED: Deed = "promote or roll back"

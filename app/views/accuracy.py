@@ -8,13 +8,15 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from app import reading
+from app import reading, reading_figures
 from app.parts import charts, frame
 from app.parts.charts import Drawn
 from app.parts.figures import figure_rows, ways_chart
 from app.parts.tables import Row, table
 from app.parts.theme import colour
 from app.roles import banks_shown
+from app.views.curves import calibration, precision_recall
+from app.views.money import money
 from fraudfl.metrics.figures import FigureName
 from fraudfl.report.words import count_of
 from fraudfl.results.facts import PhaseResult
@@ -42,7 +44,7 @@ def _draw(workspace: Workspace) -> None:
     if phase.source is not None:
         st.caption(f"Figures are {SOURCES[phase.source]}. Whiskers are 95 % intervals.")
     _ways(phase)
-    _curve(workspace, phase)
+    _scores(workspace, phase)
     _rounds(phase)
     _gains(workspace, phase)
 
@@ -63,54 +65,17 @@ def _ways(phase: PhaseResult) -> None:
     table(f"{phase.name}-accuracy", figure_rows(phase), f"Figures of {phase.name}, with 95 % intervals")
 
 
-def _curve(workspace: Workspace, phase: PhaseResult) -> None:
-    st.subheader("Precision and recall", anchor=False)
-    found = frame.attempt(lambda: reading.evaluation(workspace, phase.name))
+def _scores(workspace: Workspace, phase: PhaseResult) -> None:
+    """Everything that is drawn from score histograms."""
+    found = frame.attempt(lambda: reading_figures.way_scores(workspace, phase.name))
     if found is None:
-        st.caption(f"{phase.name} holds no score histogram, so there is no curve.")
+        st.subheader("Precision and recall, calibration, money saved", anchor=False)
+        st.caption(f"{phase.name} holds no score histogram yet; it comes when its banks have scored the model.")
         return
-    banks, histogram = found
-    if not histogram.positive.any():
-        st.caption("No fraud is left to be seen in the released sums after their noise, so there is no curve.")
-        return
-    precision, recall, threshold = histogram.precision_recall_curve()
-    rows: list[Row] = [
-        {"recall": float(r), "precision": float(p), "threshold, logit": round(float(t), 3)}
-        for p, r, t in zip(precision, recall, threshold, strict=True)
-    ]
     plan = reading.plan(workspace, phase.name)
-    at_budget = histogram.recall_at_budget(plan.alert_budget)
-    charts.show(_curve_chart(rows, at_budget), f"Precision against recall of {phase.name}'s federated model.")
-    st.caption(
-        f"Federated model, over all test transactions of {count_of(banks, 'bank')} together, summed from score "
-        f"histograms. The dashed line is the recall at the alert budget of {plan.alert_budget:.2%} of transactions."
-    )
-    with st.expander("Curve as a table"):
-        table(f"{phase.name}-curve", rows, f"Precision and recall of {phase.name} by threshold")
-
-
-def _curve_chart(rows: list[Row], at_budget: float | None) -> Drawn:
-    axis = alt.Axis(format=".0%")
-    whole = alt.Scale(domain=[0, 1])
-    line: alt.Chart = (
-        alt.Chart(pd.DataFrame(rows))
-        .mark_line(color=colour("blue"), strokeWidth=2)
-        .encode(
-            x=alt.X("recall:Q", title="recall (share of frauds found)", axis=axis, scale=whole),
-            y=alt.Y("precision:Q", title="precision (share of alerts that are fraud)", axis=axis, scale=whole),
-            order=alt.Order("recall:Q"),
-            tooltip=[
-                alt.Tooltip("recall", format=".1%"),
-                alt.Tooltip("precision", format=".1%"),
-                "threshold, logit",
-            ],
-        )
-    )
-    if at_budget is None:
-        line = line.properties(height=380)
-        return line
-    rule = alt.Chart(pd.DataFrame([{"recall": at_budget}])).mark_rule(color=colour("orange"), strokeDash=[6, 3], size=2)
-    return alt.layer(line, rule.encode(x="recall:Q")).properties(height=380)
+    precision_recall(phase.name, found, plan)
+    calibration(phase.name, found)
+    money(workspace, phase.name, found, plan)
 
 
 def _rounds(phase: PhaseResult) -> None:

@@ -8,10 +8,12 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from app import reading
+from app import reading, reading_figures
 from app.parts import charts, frame
 from app.parts.tables import Row, table
 from app.parts.theme import dark
+from app.views.bank_drift import drift_by_bank
+from app.views.distributions import label_delay, scores_by_window
 from fraudfl.report.words import NONE, count_of
 from fraudfl.results.facts import PhaseResult
 from fraudfl.results.kinds import WatchedWindow, Watching
@@ -45,10 +47,10 @@ def _draw(workspace: Workspace) -> None:
         return
     phase = frame.choose_phase(watched)
     if phase.watching is not None:
-        _watched(phase, phase.watching)
+        _watched(workspace, phase, phase.watching)
 
 
-def _watched(phase: PhaseResult, found: Watching) -> None:
+def _watched(workspace: Workspace, phase: PhaseResult, found: Watching) -> None:
     cells = st.columns(3)
     cells[0].metric("Windows watched", f"{len(found.windows)} of {found.planned}", border=True)
     cells[1].metric("Alerts", len(found.alerts), border=True)
@@ -57,6 +59,11 @@ def _watched(phase: PhaseResult, found: Watching) -> None:
     _alerts(phase, found)
     _figures(found)
     _drift(phase, found)
+    drift_by_bank(workspace, phase)
+    counted = frame.attempt(lambda: reading_figures.windows(workspace, phase.name))
+    if counted is not None and counted.observed:
+        scores_by_window(phase, counted)
+        label_delay(workspace, phase, counted)
     _windows(phase, found)
 
 

@@ -9,15 +9,13 @@ from typing import Any
 from rich.table import Table
 
 from bank_nodes.commands.options import AsJson, Folder, out, say
+from fraudfl.monitoring.kept import kept_reports
 
 _SIGNIFICANT = 0.01
 
 
 def monitoring(folder: Folder, as_json: AsJson = False) -> None:
     """Show what this bank found of each monitored window: drift, figures, calibration, alerts."""
-    # Imported on use: it brings SciPy.
-    from bank_nodes.folder.window_reports import kept_reports
-
     found = list(kept_reports(folder))
     if as_json:
         for report in found:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fraudfl.errors import SourceError
 from fraudfl.folder import write_bytes
 from fraudfl.monitoring.history import History
+from fraudfl.monitoring.kept import FOLDER, read_kept
 from fraudfl.monitoring.observed import Observed
 from fraudfl.monitoring.settings import ScoringConfig
 from fraudfl.plan import Plan
 
-FOLDER = "monitoring"
 _REPLICATES = 40  # a bank reports while the coordinator waits
 
 
@@ -30,7 +28,7 @@ class WindowReports:
         """Keep a window's counts, and report it against what was kept before."""
         assert plan.watch is not None  # whoever counted a window has looked
         self._path.mkdir(parents=True, exist_ok=True)
-        before = _read(self._counts(observed.window))
+        before = read_kept(self._counts(observed.window))
         if before is not None and observed.outcome is None:
             # Asked once more: what was learnt of labels stays.
             observed = replace(observed, outcome=Observed.from_facts(before, plan.watch.size, plan.score_bins).outcome)
@@ -38,7 +36,7 @@ class WindowReports:
         scoring = ScoringConfig(budget=plan.alert_budget, replicates=_REPLICATES)
         history = History(plan.watch, plan.score_bins, scoring)
         for number in range(1, plan.watch.windows + 1):
-            facts = _read(self._counts(number))
+            facts = read_kept(self._counts(number))
             if facts is not None:
                 history.put(Observed.from_facts(facts, plan.watch.size, plan.score_bins))
         report = history.report(observed).to_dict()
@@ -47,23 +45,6 @@ class WindowReports:
 
     def _counts(self, window: int) -> Path:
         return self._path / f"counts-{window}.json"
-
-
-def kept_reports(bank_folder: Path) -> Iterator[dict[str, Any]]:
-    """Every report at a bank, phase after phase, in order of windows."""
-    for phase in sorted((bank_folder / FOLDER).glob("*")):
-        found = [_read(path) for path in phase.glob("*.json") if path.stem.isdecimal()]
-        yield from sorted((one for one in found if one is not None), key=lambda one: int(one["number"]))
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        facts: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{path}: cannot be read ({error}); delete it, and the window is counted anew") from error
-    return facts
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:

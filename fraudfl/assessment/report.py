@@ -17,6 +17,9 @@ from fraudfl.metrics.power import Hope, Power, Window, power_of
 ENOUGH_FRAUDS = 10
 """From so many frauds in its training window on, a bank counts as ready: with fewer it cannot tell what it gains."""
 
+READINESS = "readiness.json"
+"""The file of the consortium's readiness, in the phase's folder."""
+
 
 def consortium_readiness(
     profile: Profile,

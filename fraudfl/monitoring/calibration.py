@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
-from fraudfl.monitoring.coarse import Floats, ordered_groups
+from fraudfl.monitoring.coarse import Floats, Groups, ordered_groups
 from fraudfl.monitoring.scores import Estimate, Scored, percentile_estimate
 from fraudfl.monitoring.settings import ScoringConfig
 
@@ -73,13 +73,25 @@ def bin_probabilities(bins: ScoreBins) -> Floats:
     return probabilities
 
 
+def expected_groups(histogram: ScoreHistogram, wanted: int, least: float = 0.0) -> Groups:
+    """Neighbouring score bins with about as many expected frauds in each group.
+
+    Groups of as many rows would all but one expect none.
+
+    Args:
+        histogram: With at least one transaction.
+        wanted: Most groups.
+        least: Expected frauds below which a group joins its neighbour.
+    """
+    expected = bin_probabilities(histogram.bins) * (histogram.positive + histogram.negative)
+    scale = 1e9 / expected.sum()  # the groups' quantiles are taken of whole numbers
+    return ordered_groups(expected * scale, wanted, max(1.0, least * scale), last_apart=False)
+
+
 def _reliability(histogram: ScoreHistogram, probability: Floats, wanted: int) -> tuple[Reliability, ...]:
-    """Groups with about as many expected frauds each: groups of as many rows would all but one expect none."""
     rows = (histogram.positive + histogram.negative).astype(np.float64)
-    expected = probability * rows
-    weight = expected / expected.sum() * 1e9  # the groups' quantiles are taken of whole numbers
-    groups = ordered_groups(weight, wanted, 1.0, last_apart=False)
-    held, promised, came = groups.sum(rows), groups.sum(expected), groups.sum(histogram.positive)
+    groups = expected_groups(histogram, wanted)
+    held, promised, came = groups.sum(rows), groups.sum(probability * rows), groups.sum(histogram.positive)
     return tuple(
         Reliability(int(n), float(e / n), float(o / n)) for n, e, o in zip(held, promised, came, strict=True) if n > 0
     )

@@ -50,7 +50,7 @@ def show(
 
 def _readiness(workspace: Workspace, phase: str | None) -> tuple[str, Facts]:
     # Imported on use: it brings torch.
-    from pipelines.assessment import READINESS
+    from fraudfl.assessment.report import READINESS
 
     names = [one.name for one in workspace.phases() if isinstance(one, AssessmentConfig)]
     if phase is not None and phase not in names:

@@ -18,8 +18,7 @@ from fraudfl.trust.promotion import Promotion
 from server.models.bundles import Models
 from server.models.contest import Contest
 from server.models.departures import holders, refuse_holder
-from server.models.registry import CHALLENGER, CHAMPION, PREVIOUS
-from server.models.versions import Version
+from server.models.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 from server.store.workspace import Workspace
 from server.trust.decision_log import DecisionLog
 

@@ -16,7 +16,7 @@ from fraudfl.models.bundle import checked_digest
 from fraudfl.plan import Plan
 from fraudfl.trust.bundle_signature import SIGNATURE_FILE, sign_bundle
 from fraudfl.trust.keys import PrivateKey, now_text
-from server.models.versions import Lineage, version_tags
+from server.models.versions import CHALLENGER, CHAMPION, Lineage, version_tags
 from server.store.workspace import PhaseFolder, Workspace
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -29,8 +29,6 @@ from mlflow.tracking import MlflowClient  # noqa: E402
 
 BUNDLE = "bundle"
 """The bundle's folder among a run's artifacts."""
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-"""Aliases: the model in use, the newest one to compare with it, and the one in use before."""
 
 
 def tracking_of(config: FraudflConfig, workspace: Workspace) -> str:

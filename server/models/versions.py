@@ -14,6 +14,8 @@ from fraudfl.config import SplitConfig
 from fraudfl.errors import BundleError
 from fraudfl.plan import Plan
 
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+"""Aliases: the model in use, the newest one to compare with it, and the one in use before."""
 HOLDS = "holds"
 """Tag of a version: banks that left and are to be unlearned, and whose releases it holds."""
 Window = tuple[date, date]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from fraudfl.assessment.estimates import Ahead
 from fraudfl.assessment.negotiated import Schema, negotiated
+from fraudfl.assessment.report import READINESS
 from fraudfl.config import AnyPhase, AssessmentConfig, FraudflConfig, PhaseConfig
 from fraudfl.data.schema import Contract
 from fraudfl.errors import CheckpointError, ConfigError
 from fraudfl.planning import make_plan
-from pipelines.assessment import READINESS
 from server.phases.budgeting import forecast
 from server.store.workspace import PhaseFolder, Workspace, read_json, write_json
 from server.trust.decisions import outcome_of

@@ -241,7 +241,7 @@ def _registered(workspace: Workspace) -> tuple[list[Version], int | None]:
     """Every version, and the champion's number."""
     # Imported on use: MLflow takes seconds.
     from server.models.champion import Champion
-    from server.models.registry import CHAMPION
+    from server.models.versions import CHAMPION
 
     try:
         champion = Champion(workspace)

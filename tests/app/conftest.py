@@ -25,12 +25,42 @@ phases:
   - {name: pilot, rounds: 4, codec: {up: topk, down: int8}}
 """
 
+WATCHED = """
+consortium: {name: watched, seed: 5}
+data:
+  generator:
+    {banks: 4, transactions: 20000, days: 130, start: 2025-01-01, fraud_rate: 0.04,
+     changes: {drifts: [{month: 4, kind: amounts, strength: 1.0}]}}
+split: {origin: 2025-01-01, train_days: [5, 40], test_days: [48, 59], validation_days: 5}
+features: {windows_days: [1]}
+model: {hidden: [16]}
+training: {batch_size: 128, local_epochs: 3}
+phases:
+  - {name: pilot, rounds: 3, baselines: [], promote: if-better}
+  - name: watch
+    kind: monitoring
+    window_days: 10
+    windows: 5
+    quiet: 3
+    labels_after_days: 10
+    rules: [{name: data-moved, measure: psi_max, at_least: 0.1}]
+"""
+
 
 @pytest.fixture(scope="session")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace that `fraudfl run` left."""
-    folder = tmp_path_factory.mktemp("ran")
-    (folder / "small.yaml").write_text(CONFIG)
+    return _run(CONFIG, tmp_path_factory.mktemp("ran"))
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose model was watched for five windows, the last two with larger amounts."""
+    return _run(WATCHED, tmp_path_factory.mktemp("watched"))
+
+
+def _run(config: str, folder: Path) -> Path:
+    (folder / "small.yaml").write_text(config)
     command = [sys.executable, "-m", "server.cli", "run", "small.yaml", "--workspace", "work", "--quiet"]
     subprocess.run(command, cwd=folder, check=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
     return folder / "work"

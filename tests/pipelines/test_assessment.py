@@ -17,6 +17,7 @@ from bank_nodes.folder.readiness_reports import kept_readiness
 from fraudfl.assessment.counting import count_profile
 from fraudfl.assessment.estimates import Ahead
 from fraudfl.assessment.negotiated import Schema, negotiated
+from fraudfl.assessment.report import READINESS
 from fraudfl.config import AssessmentConfig, PhaseConfig
 from fraudfl.data.schema import Contract
 from fraudfl.data.simulate import GENERATED_CONTRACT
@@ -28,7 +29,7 @@ from fraudfl.privacy.accounting import epsilon
 from fraudfl.privacy.mechanisms import mechanism_from_dict
 from fraudfl.protocols import Reply, Request
 from fraudfl.transfer.frame import unframe
-from pipelines.assessment import READINESS, run_assessment
+from pipelines.assessment import run_assessment
 from pipelines.phase import run_phase
 
 Make = Callable[..., Consortium]

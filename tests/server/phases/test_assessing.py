@@ -15,11 +15,10 @@ from fraudfl.assessment.counting import count_profile
 from fraudfl.assessment.demands import Demands, HopeConfig
 from fraudfl.assessment.negotiated import Schema, negotiate
 from fraudfl.assessment.profile import Profile
-from fraudfl.assessment.report import consortium_readiness, power_check
+from fraudfl.assessment.report import READINESS, consortium_readiness, power_check
 from fraudfl.assessment.spec import profile_spec
 from fraudfl.config import ConsortiumConfig, EncoderConfig, FraudflConfig
 from fraudfl.plan import Plan
-from pipelines.assessment import READINESS
 from server import cli
 from server.phases.assessing import agreed_config, plans_ahead
 from server.phases.budgeting import forecast
