@@ -67,8 +67,12 @@ def _participation(found: Results) -> None:
 def _banks(workspace: Workspace, phase: PhaseResult) -> None:
     st.subheader(f"Banks of {phase.name}", anchor=False)
     heard = reading.records(workspace, phase.name).heard.banks
+    everybody = sorted({*reading.roster(workspace, phase.name), *heard})
+    silent = sum(bank not in heard or heard[bank].replies.total() == 0 for bank in everybody)
+    said = f"{count_of(silent, 'bank')} not heard from." if silent else "Every bank was heard from."
+    st.caption(f"{count_of(len(everybody), 'bank')} on this phase's roster. {said}")
     rows: list[Row] = []
-    for bank in banks_shown(sorted({*reading.roster(workspace, phase.name), *heard})):
+    for bank in banks_shown(everybody):
         one = heard.get(bank)
         rows.append(
             {
@@ -79,12 +83,6 @@ def _banks(workspace: Workspace, phase: PhaseResult) -> None:
                 "replies": 0 if one is None else one.replies.total(),
             }
         )
-    if not rows:
-        st.caption("Single banks are not shown to you.")
-        return
-    silent = sum(row["replies"] == 0 for row in rows)
-    said = f"{count_of(silent, 'bank')} not heard from." if silent else "Every bank was heard from."
-    st.caption(f"{count_of(len(rows), 'bank')} on this phase's roster. {said}")
     table(f"{phase.name}-banks", rows, f"Banks of {phase.name}")
 
 
