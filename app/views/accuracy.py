@@ -136,7 +136,10 @@ def _gain_of_banks(phase: PhaseResult, per_bank: dict[str, dict[str, float | lis
     rows.sort(key=lambda row: (-float(str(row["gain"])), str(row["bank"])))
     better = sum(float(str(row["gain"])) > 0 for row in rows)
     charts.show(_gain_chart(rows), f"Gain in AUPRC of {count_of(len(rows), 'bank')}, with 95 % intervals.")
-    st.caption(f"{better} of {count_of(len(rows), 'bank')} have a higher AUPRC with the federated model than alone.")
+    if len(rows) > 1:
+        st.caption(
+            f"{better} of {count_of(len(rows), 'bank')} have a higher AUPRC with the federated model than alone."
+        )
     table(f"{phase.name}-gains", rows, f"AUPRC of each bank in {phase.name}, and its gain with a 95 % interval")
 
 

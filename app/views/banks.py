@@ -68,6 +68,13 @@ def _participation(found: Results) -> None:
 def _banks(workspace: Workspace, phase: PhaseResult) -> None:
     st.subheader(f"Banks of {phase.name}", anchor=False)
     heard = reading.records(workspace, phase.name).heard.banks
+    everybody = sorted({*reading.roster(workspace, phase.name), *heard})
+    silent = sum(bank not in heard or heard[bank].replies.total() == 0 for bank in everybody)
+    said = f"{count_of(silent, 'bank')} not heard from." if silent else "Every bank was heard from."
+    st.caption(f"{count_of(len(everybody), 'bank')} on this phase's roster. {said}")
+    releases = sorted({one.software for one in heard.values() if one.software})
+    if len(releases) > 1:
+        st.warning(f"Banks run different releases of fraudfl: {', '.join(releases)}.", icon=":material/difference:")
     rows: list[Row] = [
         {
             "bank": bank,
@@ -79,18 +86,9 @@ def _banks(workspace: Workspace, phase: PhaseResult) -> None:
             "left out, times": one.missed,
             "replies": one.replies.total(),
         }
-        for bank in banks_shown(sorted({*reading.roster(workspace, phase.name), *heard}))
+        for bank in banks_shown(everybody)
         for one in (heard.get(bank, BankHeard()),)
     ]
-    if not rows:
-        st.caption("Single banks are not shown to you.")
-        return
-    silent = sum(row["replies"] == 0 for row in rows)
-    said = f"{count_of(silent, 'bank')} not heard from." if silent else "Every bank was heard from."
-    st.caption(f"{count_of(len(rows), 'bank')} on this phase's roster. {said}")
-    releases = sorted({one.software for one in heard.values() if one.software})
-    if len(releases) > 1:
-        st.warning(f"Banks run different releases of fraudfl: {', '.join(releases)}.", icon=":material/difference:")
     table(f"{phase.name}-banks", rows, f"Banks of {phase.name}")
 
 
