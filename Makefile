@@ -9,7 +9,7 @@ RELEASED := eight banks are too few to tell how even it is; the rollout looks ag
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: install demo pictures test test-slow check lint-deploy format clean
+.PHONY: install demo pictures screenshots test test-slow check lint-deploy format clean
 
 install: $(INSTALLED)
 
@@ -39,6 +39,11 @@ pictures: install
 	$(BIN)/fraudfl gates release pilot --workspace $(LIFE) --by "Ada Example" --reason "$(RELEASED)"
 	$(BIN)/fraudfl run configs/life.yaml --workspace $(LIFE) --resume
 	$(BIN)/fraudfl report results --workspace $(LIFE) --out $(LIFE)/report --pictures docs/pictures
+
+# The dashboard's pages as docs/dashboard.md shows them, of the same run, which is made where it is not there.
+screenshots: install
+	@if [ ! -e $(LIFE)/summary.json ]; then $(MAKE) pictures LIFE=$(LIFE); fi
+	$(BIN)/python .ci/screenshots.py --workspace $(LIFE) --out docs/pictures/dashboard
 
 # One process per core; what starts whole deployments comes last, and has the machine to itself.
 test: install

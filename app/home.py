@@ -5,8 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from app.pages_of import PAGES
+from app.parts import theme
+from app.parts.doors import let_in, signed_in_as
 from app.place import here
-from app.roles import role
 
 # Drawn here: an icon by name would be fetched from the network.
 _ICON = (
@@ -16,8 +17,12 @@ _ICON = (
 
 
 def main() -> None:
-    """Frame the page that was asked for."""
+    """Frame the page that was asked for, for those who may look."""
     st.set_page_config(page_title="fraudfl", page_icon=_ICON, layout="wide")
+    theme.style()
+    reader = let_in()
+    if reader is None:
+        return
     chosen = st.navigation(
         [
             st.Page(page.show, title=page.title, icon=page.icon, url_path=page.name, default=place == 0)
@@ -26,7 +31,7 @@ def main() -> None:
     )
     with st.sidebar:
         st.caption(f"Workspace: {here().path}")
-        st.caption(f"Signed in on this machine alone, as {role()}")
+        signed_in_as(reader)
     chosen.run()
 
 

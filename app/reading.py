@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from fraudfl.plan import Plan
+from fraudfl.privacy.ledger import Charge
+from fraudfl.report.course import Moment, course
 from fraudfl.report.facts import Phase
 from fraudfl.report.heard import Heard
 from fraudfl.results.facts import Results
 from pipelines.world import State
-from server.models.bundles import registered
+from server.models.registered import registered
 from server.models.versions import Version
-from server.reports.reporting import gather_phases
+from server.reports.reporting import gather_phases, read_charges
 from server.reports.results_report import gather_results
 from server.store.checkpoint import FileCheckpoints
-from server.store.events import EventReader
+from server.store.events import events_named, read_lines
 from server.store.workspace import Workspace, read_json
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -34,6 +38,8 @@ _OF_ALL = (
     "coordinator/audit.json",
     "coordinator/pki/roster.json",
 )
+_NUMBERED = {"round": "round", "window": "number"}
+"""Events that tell what has crossed the borders, and the name of their number."""
 _OF_ENDED = ("result.json", "roster.json", "plan.json", "privacy.json", "evaluation.json", "decisions")
 
 
@@ -42,12 +48,12 @@ class PhaseRecords:
     """What the coordinator keeps of one phase beside its outcome.
 
     Attributes:
-        rounds: One event for each round, as it was told: banks, seconds, and bytes since the phase began.
+        rounds: One event for each round or window by its number: banks, seconds, and bytes since the phase began.
     """
 
     heard: Heard
     state: State
-    rounds: tuple[dict[str, Any], ...]
+    rounds: dict[int, dict[str, Any]]
 
 
 def exists(workspace: Workspace) -> bool:
@@ -114,6 +120,17 @@ def records(workspace: Workspace, phase: str) -> PhaseRecords:
     return _records(str(workspace.path), phase, _of_files(workspace, folder / "events.jsonl", folder / "checkpoints"))
 
 
+def plan(workspace: Workspace, phase: str) -> Plan:
+    """The plan of a phase that has begun."""
+    return Plan.from_json((phase_folder(workspace, phase) / "plan.json").read_bytes())
+
+
+def epsilon_course(workspace: Workspace, phase: str) -> tuple[Moment, ...]:
+    """How ε grew at each bank in a phase, by what the coordinator heard."""
+    events = phase_folder(workspace, phase) / "events.jsonl"
+    return _course(str(workspace.path), phase, _of_files(workspace, events))
+
+
 @st.cache_resource(max_entries=2, show_spinner="Reading what the runs stored")
 def _results(path: str, stamp: Stamp) -> Results:
     return gather_results(Workspace(Path(path)), "", lambda: datetime.now(UTC))
@@ -121,7 +138,18 @@ def _results(path: str, stamp: Stamp) -> Results:
 
 @st.cache_resource(max_entries=2, show_spinner="Adding up what was spent")
 def _privacy_phases(path: str, stamp: Stamp) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
-    return gather_phases(Workspace(Path(path)))
+    return gather_phases(Workspace(Path(path)), _charges)
+
+
+def _charges(ledger: Path) -> tuple[Charge, ...]:
+    found = ledger.stat()
+    return _charges_of(str(ledger), found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _charges_of(path: str, changed: int, size: int) -> tuple[Charge, ...]:
+    """What a ledger charged; a round changes those of its banks alone."""
+    return read_charges(Path(path))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the registry")
@@ -132,14 +160,20 @@ def _versions(path: str, stamp: Stamp) -> tuple[Version, ...]:
 @st.cache_resource(max_entries=8, show_spinner="Reading events")
 def _records(path: str, phase: str, stamp: Stamp) -> PhaseRecords:
     folder = phase_folder(Workspace(Path(path)), phase)
-    events = folder / "events.jsonl"
-    lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []
+    lines = read_lines(folder / "events.jsonl")
     checkpoint = FileCheckpoints(folder / "checkpoints").latest()
     state = State() if checkpoint is None else State.from_checkpoint(checkpoint)[0]
-    told = (event for event in EventReader(events, from_start=True).new() if event["event"] == "round")
     # A phase that was resumed may tell of a round again: the last word counts.
-    rounds = {event["round"]: event for event in told}
-    return PhaseRecords(Heard.from_lines(lines), state, tuple(rounds[number] for number in sorted(rounds)))
+    rounds = {event[number]: event for name, number in _NUMBERED.items() for event in events_named(name, lines)}
+    told = {number: event for number, event in sorted(rounds.items()) if "bytes_up" in event}
+    return PhaseRecords(Heard.from_lines(lines), state, told)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Accounting for each release")
+def _course(path: str, phase: str, stamp: Stamp) -> tuple[Moment, ...]:
+    workspace = Workspace(Path(path))
+    lines = read_lines(phase_folder(workspace, phase) / "events.jsonl")
+    return course(plan(workspace, phase), events_named("heard", lines))
 
 
 def _of_files(workspace: Workspace, *paths: Path) -> Stamp:

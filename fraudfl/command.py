@@ -22,8 +22,17 @@ QUIET = {
     "DO_NOT_TRACK": "true",
 }
 """Environment that keeps Flower and MLflow from talking to the world."""
-_errors = Console(stderr=True, emoji=False)
+_WIDE = 200
 _shown = {"traceback": False}
+
+
+def console(*, stderr: bool = False, highlight: bool = True) -> Console:
+    """Prints for people: as wide as their terminal, and wide enough for our tables where a file or a pipe takes it."""
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ else _WIDE
+    return Console(stderr=stderr, emoji=False, highlight=highlight, width=width)
+
+
+_errors = console(stderr=True)
 
 
 def keep_quiet() -> None:

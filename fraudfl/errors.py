@@ -11,6 +11,8 @@
     │   └── NonFiniteError     a loss, gradient or weight is not finite
     ├── PrivacyError           a budget cannot be met, or would be passed
     ├── TrustError             a key, certificate, signature or roster is missing, wrong or out of date
+    ├── AccessRefused          a reader of the dashboard may not see or do this
+    │   └── NotSignedIn        nobody is signed in, or no longer
     ├── ReleaseRefused         the gate said no; nothing left the bank
     │   ├── NotApproved        nobody at the bank has approved the plan yet, or it was rejected or revoked
     │   ├── NotNow             the bank's schedule is closed; it says from when on it is open
@@ -63,6 +65,14 @@ class NonFiniteError(TrainingError):
 
 class PrivacyError(FraudflError):
     """A privacy budget cannot be met, or would be passed."""
+
+
+class AccessRefused(FraudflError):  # noqa: N818 - a refusal is an answer, not a fault
+    """A reader of the dashboard may not see or do this."""
+
+
+class NotSignedIn(AccessRefused):
+    """Nobody is signed in, or no longer."""
 
 
 class ReleaseRefused(FraudflError):  # noqa: N818 - a refusal is the gate's answer, not a fault

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from fraudfl.errors import FraudflError, QuorumError, WireError
 from fraudfl.plan import Plan
 from fraudfl.protocols import Answer, Kind, Refused, Reply, Request, Scalar
+from fraudfl.transfer.meter import Direction
 from fraudfl.transfer.pack import unpack_counts, unpack_signed
+from fraudfl.transfer.savings import WeightTraffic
 from fraudfl.trust.receipts import shorten
 from fraudfl.unlearning import last_clean_round, reach_of
 from pipelines.turns import cohort_size, fewest, whose_turn, why_left_out
@@ -24,6 +26,8 @@ from pipelines.world import Phase
 # What a bank that sends nothing now may yet send, with nobody's help but time's or its own people's.
 _LATER = frozenset({"not-approved", "not-now", "away"})
 _LOOK_SECONDS = 2.0
+_WEIGHTS = frozenset({"model", "delta", "update"})
+"""Payloads that are weight vectors."""
 
 
 @dataclass(frozen=True)
@@ -198,12 +202,22 @@ def _one_question(
             _leave_out(phase, answer.bank, request.round, str(error), answer.code)
             continue
         heard.add(answer.bank)
+        _count_weights(phase, request, reply)
         _released(phase, request, answer.bank)
         phase.state.joined.add(answer.bank)
         phase.state.refusals.pop(answer.bank, None)
         _saw(phase, reply)
         phase.world.progress.event("heard", kind=request.kind, round=request.round, bank=answer.bank, of=len(requests))
     return not_yet
+
+
+def _count_weights(phase: Phase, request: Request, reply: Reply) -> None:
+    """Count what the codecs packed, for what they saved."""
+    counted = phase.state.weights
+    both: dict[Direction, Mapping[str, bytes]] = {"down": request.payloads, "up": reply.payloads}
+    for direction, payloads in both.items():
+        for name in _WEIGHTS & payloads.keys():
+            counted[direction] = counted.get(direction, WeightTraffic()).plus(len(payloads[name]))
 
 
 def _released(phase: Phase, request: Request, bank: str) -> None:

@@ -12,18 +12,16 @@ from fraudfl.protocols import Checkpoint, Scalar
 from fraudfl.transfer.model import start_vector, vector_digest
 from pipelines.asking import Enclosed, ask
 from pipelines.counts import sum_counts
-from pipelines.peers import hand_round, keep_key
+from pipelines.peers import hand_round, welcome
 from pipelines.world import Phase, State
 
 
 def join(phase: Phase) -> None:
     """Every bank takes the plan, or says why not; under secure aggregation they then know each other's keys."""
     plan = Enclosed(payloads={"plan": phase.plan.canonical_json()})
-    if phase.plan.secure_aggregation is None:
-        ask(phase, "join", 0, lambda _bank: plan, lambda _reply: None)
-        return
-    ask(phase, "join", 0, lambda _bank: plan, lambda reply: keep_key(phase, reply))
-    hand_round(phase)
+    ask(phase, "join", 0, lambda _bank: plan, lambda reply: welcome(phase, reply))
+    if phase.plan.secure_aggregation is not None:
+        hand_round(phase)
 
 
 def fit_shared_encoder(phase: Phase) -> None:

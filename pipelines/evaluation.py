@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudfl.errors import CheckpointError, WireError
-from fraudfl.folder import write_bytes
-from fraudfl.metrics.figures import Figures
-from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
+from fraudfl.metrics.histogram import ScoreHistogram
 from fraudfl.plan import Plan
 from fraudfl.privacy.denoise import plausible_counts
 from fraudfl.protocols import Kind
 from pipelines.asking import Enclosed
 from pipelines.counts import sum_counts
+from pipelines.evaluated import Evaluation
 from pipelines.training import model_for
 from pipelines.world import Phase
-
-_EVALUATION = "evaluation.json"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Summed histograms of one model.
-
-    Attributes:
-        thresholds: Objective to logit, chosen on validation rows.
-        figures: On test rows.
-        banks: Who was heard.
-    """
-
-    validation: ScoreHistogram
-    test: ScoreHistogram
-    thresholds: dict[str, float]
-    figures: Figures
-    banks: set[str]
 
 
 def evaluate(phase: Phase) -> Evaluation:
@@ -55,34 +31,6 @@ def evaluate_alone(phase: Phase) -> Evaluation:
     evaluation = _judge(phase, "alone", lambda bank: _without_model(phase, bank))
     phase.world.progress.event("alone", auprc=evaluation.figures.auprc)
     return evaluation
-
-
-def keep_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Keep what the banks' test rows came to, so that another model can be compared on the same ones."""
-    facts = {
-        "banks": sorted(evaluation.banks),
-        "bins": evaluation.test.bins.model_dump(mode="json"),
-        "test": evaluation.test.to_vector().tolist(),
-    }
-    write_bytes(folder / _EVALUATION, json.dumps(facts).encode())
-
-
-def read_evaluation(folder: Path) -> tuple[frozenset[str], ScoreHistogram] | None:
-    """The banks, and their summed histogram of test rows, of a phase that came so far; else None.
-
-    Raises:
-        CheckpointError: when the file is not what `keep_evaluation` wrote.
-    """
-    path = folder / _EVALUATION
-    if not path.exists():
-        return None
-    try:
-        facts = json.loads(path.read_bytes())
-        bins = ScoreBins.model_validate(facts["bins"])
-        test = ScoreHistogram.from_vector(np.asarray(facts["test"], dtype=np.int64), bins)
-        return frozenset(facts["banks"]), test
-    except (ValueError, KeyError, TypeError, WireError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}); restore it, or run the phase anew") from error
 
 
 def choose_thresholds(validation: ScoreHistogram, budget: float) -> dict[str, float]:

@@ -238,7 +238,8 @@ class Monitoring:
         self._history.put(observed)
         self._notes.observed[observed.window] = observed.to_facts()
         facts = in_short(self._history.report(observed), observed)
-        self._phase.world.progress.event("window", number=observed.window, windows=self._spec.windows, **facts)
+        moved = self._phase.state.newly_moved()
+        self._phase.world.progress.event("window", number=observed.window, windows=self._spec.windows, **facts, **moved)
         figures = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}
         self._phase.world.registry.log_round(observed.window, figures)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from fraudfl.errors import QuorumError, TrustError, WireError
+from fraudfl.introduction import Introduction
 from fraudfl.protocols import Reply
 from fraudfl.secagg.errors import SecureAggregationError
 from fraudfl.secagg.peers import Peers
@@ -18,8 +20,19 @@ from pipelines.world import Phase
 LOOK_SECONDS = 30.0
 
 
-def keep_key(phase: Phase, reply: Reply) -> None:
-    """Take a bank's phase key from its answer to the plan; raises WireError when it is none of this phase's."""
+def welcome(phase: Phase, reply: Reply) -> None:
+    """Take a bank's answer to the plan: what it says of itself, and its phase key where sums are secure.
+
+    Raises:
+        WireError: when the key is none of this phase's, or what it says cannot be read.
+    """
+    said = Introduction.from_values(reply.values)
+    if phase.plan.secure_aggregation is not None:
+        _keep_key(phase, reply)
+    phase.world.progress.event("introduced", bank=reply.bank, **asdict(said))
+
+
+def _keep_key(phase: Phase, reply: Reply) -> None:
     try:
         key = parse_signed(payload(reply, "phase-key"), PhaseKey, "phase key")
     except TrustError as error:
@@ -65,9 +78,7 @@ def admit_newcomers(phase: Phase) -> None:
     phase.state.next_look = time.monotonic() + LOOK_SECONDS
     plan = Enclosed(payloads={"plan": phase.plan.canonical_json()})
     asked = Asked("join", 0, 1, cohort_digest(phase.world.fleet.banks()))
-    heard = one_attempt(
-        phase, addresses(phase, asked, new, lambda _bank: plan), lambda reply: keep_key(phase, reply), 0
-    )
+    heard = one_attempt(phase, addresses(phase, asked, new, lambda _bank: plan), lambda reply: welcome(phase, reply), 0)
     if heard:
         hand_round(phase, sorted(heard))
 

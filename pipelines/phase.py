@@ -16,7 +16,8 @@ from fraudfl.transfer.savings import RawSizes, TransferSummary, over_banks, summ
 from pipelines.comparison import compare, contenders_of, scored_histograms
 from pipelines.early_stop import early_stop_outcome, rounds_of_model
 from pipelines.encoding import fit_shared_encoder, join, take_start
-from pipelines.evaluation import Evaluation, evaluate, evaluate_alone, keep_evaluation
+from pipelines.evaluated import Evaluation, keep_evaluation
+from pipelines.evaluation import evaluate, evaluate_alone
 from pipelines.gain import count_gains, gain_metrics
 from pipelines.model_card import model_card
 from pipelines.training import train_rounds

@@ -20,7 +20,7 @@ from pipelines.publishing import model_for as model_for
 from pipelines.publishing import model_layout as model_layout
 from pipelines.publishing import publish
 from pipelines.summing import add_up
-from pipelines.world import Phase, State
+from pipelines.world import Phase
 
 
 def train_rounds(phase: Phase) -> None:
@@ -44,7 +44,7 @@ def _train_round(phase: Phase, number: int, shape: Layout) -> None:
     phase.state.history.append(figures)
     phase.save()
     phase.world.registry.log_round(number, figures)
-    phase.world.progress.event("round", round=number, rounds=phase.plan.rounds, **figures, **_bytes(phase.state))
+    phase.world.progress.event("round", round=number, rounds=phase.plan.rounds, **figures, **phase.state.newly_moved())
 
 
 @dataclass
@@ -158,7 +158,3 @@ def _histogram(phase: Phase, reply: Reply) -> ScoreHistogram | None:
         return None
     counts = read_counts(phase.plan, reply, "scores", 2 * phase.plan.score_bins.size)
     return ScoreHistogram.from_vector(counts, phase.plan.score_bins)
-
-
-def _bytes(state: State) -> dict[str, int]:
-    return {"bytes_up": state.meter.bytes_up, "bytes_down": state.meter.bytes_down}

@@ -14,7 +14,7 @@ from fraudfl.folder import write_bytes
 from fraudfl.metrics.histogram import ScoreBins, ScoreHistogram
 from fraudfl.plan import Plan
 from fraudfl.results.measured import Source
-from pipelines.evaluation import read_evaluation
+from pipelines.evaluated import read_evaluation
 
 _FILE = "scores.json"
 

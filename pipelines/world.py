@@ -23,7 +23,8 @@ from fraudfl.protocols import (
     Registry,
     Vector,
 )
-from fraudfl.transfer.meter import ByteMeter
+from fraudfl.transfer.meter import ByteMeter, Direction, Traffic
+from fraudfl.transfer.savings import WeightTraffic
 from fraudfl.trust.roster import Roster
 from pipelines.circle import Circle
 
@@ -84,6 +85,8 @@ class State:
         circle: Who can be asked together, and whose turn it is.
         late: Updates that came after their round.
         notes: What a phase of some kind has to remember beside all this, as JSON.
+        told: What each bank had moved when events last told of it; not in the checkpoint.
+        weights: Weight vectors sent and received, by direction.
     """
 
     round: int = 0
@@ -108,7 +111,16 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)
     took_part: set[str] = field(default_factory=set)
     meter: ByteMeter = field(default_factory=ByteMeter)
+    told: dict[str, Traffic] = field(default_factory=dict)
+    weights: dict[Direction, WeightTraffic] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def newly_moved(self) -> dict[str, Any]:
+        """Bytes since the phase began, for an event: in all, and up and down of each bank whose have changed since."""
+        moved = self.meter.by_bank()
+        new = {bank: [one.up, one.down] for bank, one in moved.items() if self.told.get(bank) != one}
+        self.told = moved
+        return {"bytes_up": self.meter.bytes_up, "bytes_down": self.meter.bytes_down, "by_bank": new}
 
     def to_checkpoint(self, aggregator: Mapping[str, Any]) -> Checkpoint:
         """Everything, as arrays and JSON facts."""
@@ -129,6 +141,7 @@ class State:
             "took_part": sorted(self.took_part),
             "released": sorted(self.released),
             "meter": self.meter.to_rows(),
+            "weights": {direction: [one.vectors, one.bytes] for direction, one in self.weights.items()},
             "seconds": self.seconds,
         }
         return Checkpoint(round=self.round, arrays=arrays, facts=facts)
@@ -157,6 +170,7 @@ class State:
             took_part=set(facts["took_part"]),
             released=set(facts.get("released", ())),
             meter=ByteMeter.from_rows(facts["meter"]),
+            weights={direction: WeightTraffic(*one) for direction, one in facts.get("weights", {}).items()},
             seconds=float(facts["seconds"]),
         )
         prefix = "aggregator/"

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from fraudfl.command import EXIT_GATED, run_command, show_tracebacks
+from fraudfl.command import EXIT_GATED, console, run_command, show_tracebacks
 from fraudfl.config import FraudflConfig
 from fraudfl.config_file import load_config
 from fraudfl.data.dataset import contract_of
@@ -57,7 +56,7 @@ DataPath = Annotated[
     str | None, typer.Option("--data", help="Where the data set is, as NAME:PATH.", show_default=False)
 ]
 
-_out = Console(emoji=False)
+_out = console()
 
 
 @app.callback()

@@ -18,8 +18,10 @@ _MOST_NAMES = 40
 
 
 def show(chart: Drawn, alt_text: str) -> None:
-    """Draw a chart as wide as the page."""
-    st.altair_chart(chart, width="stretch", alt=alt_text)
+    """Draw a chart as wide as the page, with words on it that stand out from the page."""
+    ink = colour("ink")
+    drawn = chart.configure_axis(labelColor=ink, titleColor=ink).configure_legend(labelColor=ink, titleColor=ink)
+    st.altair_chart(drawn, width="stretch", alt=alt_text)
 
 
 def intervals(
@@ -66,7 +68,7 @@ def stacked(
     names = [*dict.fromkeys(str(row[name]) for row in rows)]
     labels = alt.Axis(
         labels=len(names) <= _MOST_NAMES or numeric, ticks=len(names) <= _MOST_NAMES, labelAngle=0 if numeric else -45,
-        labelOverlap=True,
+        labelOverlap=True, labelLimit=220,
     )  # fmt: skip
     chart: alt.Chart = (
         alt.Chart(pd.DataFrame([*rows]))
@@ -109,7 +111,7 @@ def lying(rows: Sequence[Row], *, name: str, value: str, part: str, title: str, 
             ),
             tooltip=[name, part, alt.Tooltip(value, format=",.3f")],
         )
-        .properties(height=max(120, 14 * len(inks) * len(names) + 70))
+        .properties(height=14 * len(inks) * len(names) + 150)
     )
     return chart
 

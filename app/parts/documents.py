@@ -1,4 +1,4 @@
-"""Reports as files: made by the functions behind the command line, and checked as it checks them."""
+"""Reports as files: made by the command line, in a process of its own, and checked as it checks them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Literal
 
-from fraudfl.errors import TrustError
-from fraudfl.report.audit_file import read_audit
+from app.parts import deeds
+from fraudfl.errors import RuntimeFailure, TrustError
 from fraudfl.report.rendering import FILES
 from fraudfl.report.sealing import SEAL_FILE, Seal, read_public, verify_report
-from server.reports.reporting import report_consortium
-from server.reports.results_report import report_results
 from server.store.workspace import Workspace
 
 Kind = Literal["privacy", "results"]
@@ -24,19 +22,23 @@ NAMES: Final = (*FILES, SEAL_FILE)
 
 
 def make(workspace: Workspace, kind: Kind) -> dict[str, bytes]:
-    """Write a report as the command does; returns its files by name.
+    """Have the command write a report, and follow it; returns the report's files by name.
 
     Raises:
-        FraudflError: as the command would say.
+        AccessRefused: when the reader may make none.
+        RuntimeFailure: with the command's own words when it fails, or another one is under way.
     """
     with TemporaryDirectory() as folder:
-        out = Path(folder)
-        if kind == "results":
-            written = report_results(workspace, out)
-        else:
-            audit = workspace.coordinator / "audit.json"
-            written = report_consortium(workspace, out, read_audit(audit) if audit.exists() else None)
-        return {path.name: path.read_bytes() for path in written}
+        arguments = ["report", kind, f"--out={folder}"]
+        command = deeds.begin("make reports", workspace, f"Making the report ({kind})", arguments)
+        try:
+            deeds.follow(command)
+        finally:
+            # Whoever left the page wants no report any more.
+            command.end()
+        if command.code:
+            raise RuntimeFailure(command.said())
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:

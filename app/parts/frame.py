@@ -9,8 +9,11 @@ import streamlit as st
 
 from app import reading
 from app.parts.live import live
+from app.parts.text import as_text
 from app.place import here
+from app.roles import demand, may
 from fraudfl.errors import FraudflError
+from fraudfl.report.words import count_of
 from fraudfl.results.facts import PhaseResult, Results
 from server.store.workspace import Workspace
 
@@ -29,6 +32,7 @@ def page(title: str, about: str, draw: Callable[[Workspace], None], *, follow: b
     st.title(title, anchor=False)
     st.caption(about)
     try:
+        demand("look")
         if follow:
             live(workspace)
         if not reading.exists(workspace):
@@ -38,7 +42,7 @@ def page(title: str, about: str, draw: Callable[[Workspace], None], *, follow: b
         else:
             draw(workspace)
     except (FraudflError, OSError, ValueError) as error:
-        st.error(f"This page cannot be shown. {error}", icon=":material/error:")
+        st.error(f"This page cannot be shown. {as_text(str(error))}", icon=":material/error:")
 
 
 def nothing_here(workspace: Workspace) -> None:
@@ -53,7 +57,8 @@ def empty(words: str, command: str = "") -> None:
     """Say that there is nothing to show, and which command changes that."""
     st.info(words + (" To change that, run:" if command else ""), icon=":material/info:")
     if command:
-        st.code(command, language="bash")
+        # Without a language: its colours would be too pale.
+        st.code(command, language=None, wrap_lines=True)
 
 
 def attempt(read: Callable[[], T]) -> T | None:
@@ -61,14 +66,21 @@ def attempt(read: Callable[[], T]) -> T | None:
     try:
         return read()
     except (FraudflError, OSError, ValueError) as error:
-        st.warning(str(error), icon=":material/warning:")
+        st.warning(as_text(str(error)), icon=":material/warning:")
         return None
 
 
 def problems(found: Results) -> None:
     """Say what is wrong with the records that pages are made from."""
-    for one in found.problems:
-        st.warning(one, icon=":material/warning:")
+    tell(found.problems)
+
+
+def tell(problems: Sequence[str]) -> None:
+    """Say what is wrong; in full to those who may look at single banks, for it names them."""
+    if problems and not may("look at single banks"):
+        problems = [f"{count_of(len(problems), 'record')} cannot be read; the consortium's operator sees which."]
+    for one in problems:
+        st.warning(as_text(one), icon=":material/warning:")
 
 
 def choose_phase(phases: Sequence[PhaseResult], first: str = "") -> PhaseResult:

@@ -11,6 +11,8 @@ from typing import Any
 import streamlit as st
 
 from app import reading
+from app.parts.text import as_text
+from app.roles import banks_shown, may
 from fraudfl.report.words import count_of, listed, size
 from fraudfl.results.spelling import KIND_NAMES
 from server.store.events import EventReader
@@ -45,7 +47,7 @@ def live(workspace: Workspace) -> None:
 
 @st.fragment(run_every=SECONDS)
 def _follow(workspace: Workspace) -> None:
-    if reading.milestones(workspace) != st.session_state.get(_SEEN):
+    if not may("look") or reading.milestones(workspace) != st.session_state.get(_SEEN):
         st.session_state[_SEEN] = reading.milestones(workspace)
         st.rerun(scope="app")
     for name in reading.under_way(workspace) if reading.exists(workspace) else ():
@@ -57,15 +59,16 @@ def _draw(workspace: Workspace, name: str) -> None:
     followed = _followed(str(folder / "events.jsonl"), (folder / "roster.json").stat().st_mtime_ns)
     facts = followed.facts()
     roster = reading.roster(workspace, name)
-    missing = sorted({*roster} - {*facts["heard"]})
+    missing = banks_shown(sorted({*roster} - {*facts["heard"]}))
+    waiting = {bank: facts["waiting"][bank] for bank in banks_shown(facts["waiting"])}
     with st.container(border=True):
         st.markdown(f"**:material/sync: {name}** is under way")
         done, planned = facts["round"], facts["rounds"]
         if planned:
             st.progress(min(1.0, done / planned), text=f"{done} of {planned} rounds or windows done")
         st.markdown(" · ".join(_told(facts, followed.last, len(roster))))
-        if facts["waiting"]:
-            st.markdown("Waiting for: " + "; ".join(f"{bank} ({why})" for bank, why in facts["waiting"].items()))
+        if waiting:
+            st.markdown("Waiting for: " + "; ".join(as_text(f"{bank} ({why})") for bank, why in waiting.items()))
         elif facts["heard"] and missing:
             st.markdown(f"Not heard since the last step: {listed(missing, 8)}")
         _silence(followed.last, workspace)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from app.parts.text import as_text
 from fraudfl.report.words import NONE
 
 Row = Mapping[str, object]
 MB = 1e6
+_WHOLE = 20
+"""Tables up to so many rows do not scroll."""
 _SPREADSHEET = ("=", "+", "-", "@")
 
 
@@ -36,7 +38,15 @@ def table(
         st.table(pd.DataFrame([*rows]).map(_escaped), hide_index=True, border="horizontal", alt=about)
     else:
         shown, settings = pd.DataFrame([*rows]), dict(columns or {})
-        st.dataframe(shown, hide_index=True, column_config=settings, alt=about, key=f"t-{name}", placeholder=NONE)
+        st.dataframe(
+            shown,
+            height="content" if len(rows) <= _WHOLE else "auto",
+            hide_index=True,
+            column_config=settings,
+            alt=about,
+            key=f"t-{name}",
+            placeholder=NONE,
+        )
     st.download_button(
         f"{about} (CSV)",
         as_csv(rows),
@@ -59,8 +69,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def _escaped(value: object) -> object:
-    """Text as it is: a table would read Markdown in it."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~:$])", r"\\\1", value) if isinstance(value, str) else value
+    return as_text(value) if isinstance(value, str) else value
 
 
 def _plain(value: object) -> object:

@@ -25,3 +25,16 @@ def dark() -> bool:
 def colour(ink: Ink) -> str:
     """An ink's colour on the reader's page, as `#rrggbb`."""
     return colours(dark=dark())[ink]
+
+
+def style() -> None:
+    """Mend Streamlit's own style: room for tables, contrast of captions and of JSON, and a rim on what keys reached."""
+    st.html(
+        f"""<style>
+[data-testid="stMainBlockContainer"] {{ padding: 3.5rem 2.5rem 3rem; }}
+[data-testid="stCaptionContainer"] {{ color: {colour("muted")}; opacity: 1; }}
+[data-testid="stCaptionContainer"] :is(p, li) {{ color: inherit; }}
+[data-testid="stJson"] .variable-value :is(div, span) {{ color: {colour("ink")} !important; }}
+:focus-visible {{ outline: 2px solid {colour("blue")} !important; outline-offset: 2px; }}
+</style>"""
+    )

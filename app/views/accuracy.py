@@ -14,7 +14,7 @@ from app.parts.charts import Drawn
 from app.parts.figures import figure_rows, ways_chart
 from app.parts.tables import Row, table
 from app.parts.theme import colour
-from app.roles import may
+from app.roles import banks_shown
 from app.views.curves import calibration, precision_recall
 from app.views.money import money
 from fraudfl.metrics.figures import FigureName
@@ -72,7 +72,7 @@ def _scores(workspace: Workspace, phase: PhaseResult) -> None:
         st.subheader("Precision and recall, calibration, money saved", anchor=False)
         st.caption(f"{phase.name} holds no score histogram yet; it comes when its banks have scored the model.")
         return
-    plan = reading_figures.plan_of(workspace, phase.name)
+    plan = reading.plan(workspace, phase.name)
     precision_recall(phase.name, found, plan)
     calibration(phase.name, found)
     money(workspace, phase.name, found, plan)
@@ -112,13 +112,15 @@ def _gains(workspace: Workspace, phase: PhaseResult) -> None:
     st.subheader("What banks gain", anchor=False)
     ended = phase.status != "begun"
     metrics = outcome_of(workspace, phase.name)["metrics"] if ended else None
-    per_bank = (metrics or {}).get("per_bank")
-    if per_bank and may("look at single banks"):
+    every_bank = (metrics or {}).get("per_bank") or {}
+    per_bank = {bank: every_bank[bank] for bank in banks_shown(every_bank)}
+    if per_bank:
         _gain_of_banks(phase, per_bank)
     elif phase.gains is not None:
         _gain_bins(phase, phase.gains)
     else:
-        st.caption("Figures of single banks stay at the banks, and this phase's plan does not count their gains.")
+        said = "are not shown to you" if every_bank else "stay at the banks"
+        st.caption(f"Figures of single banks {said}, and this phase's plan does not count their gains.")
 
 
 def _gain_of_banks(phase: PhaseResult, per_bank: dict[str, dict[str, float | list[float] | None]]) -> None:

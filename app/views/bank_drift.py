@@ -8,12 +8,12 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from app import reading_figures
+from app import reading, reading_figures
 from app.parts import charts, frame
 from app.parts.charts import Drawn
 from app.parts.tables import Row, table
 from app.parts.theme import dark
-from app.roles import may
+from app.roles import banks_shown
 from fraudfl.report.words import count_of
 from fraudfl.results.facts import PhaseResult
 from server.reports.bank_windows import BankDrifts
@@ -55,9 +55,8 @@ def drift_by_bank(workspace: Workspace, phase: PhaseResult) -> None:
 
 def _shown(workspace: Workspace, phase: PhaseResult) -> BankDrifts | None:
     """The banks that the reader may see; None where there are none."""
-    if not may("look at single banks"):
-        return None
-    return frame.attempt(lambda: reading_figures.bank_drifts(workspace, phase.name))
+    banks = banks_shown(reading.roster(workspace, phase.name))
+    return frame.attempt(lambda: reading_figures.bank_drifts(workspace, phase.name, banks))
 
 
 def _rows(found: BankDrifts, psi: NDArray[np.float64]) -> list[Row]:

@@ -7,7 +7,8 @@ import streamlit as st
 from app import reading
 from app.parts import charts, frame
 from app.parts.tables import Row, table
-from app.roles import may
+from app.roles import banks_shown
+from fraudfl.report.heard import BankHeard
 from fraudfl.report.words import NONE, count_of, minute
 from fraudfl.results.facts import PhaseResult, Results
 from fraudfl.results.kinds import Readiness
@@ -29,8 +30,7 @@ def _draw(workspace: Workspace) -> None:
     frame.problems(found)
     _participation(found)
     phase = frame.choose_phase(found.phases, found.headline)
-    if may("look at single banks"):
-        _banks(workspace, phase)
+    _banks(workspace, phase)
     _left_out(workspace, phase)
     _roster(workspace)
     _ready(found)
@@ -68,21 +68,29 @@ def _participation(found: Results) -> None:
 def _banks(workspace: Workspace, phase: PhaseResult) -> None:
     st.subheader(f"Banks of {phase.name}", anchor=False)
     heard = reading.records(workspace, phase.name).heard.banks
-    rows: list[Row] = []
-    for bank in sorted({*reading.roster(workspace, phase.name), *heard}):
-        one = heard.get(bank)
-        rows.append(
-            {
-                "bank": bank,
-                "plan accepted": NONE if one is None else minute(one.accepted_at),
-                "rounds": 0 if one is None else len(one.rounds),
-                "left out, times": 0 if one is None else one.missed,
-                "replies": 0 if one is None else one.replies.total(),
-            }
-        )
+    rows: list[Row] = [
+        {
+            "bank": bank,
+            "last heard": minute(one.last_at),
+            "runs fraudfl": one.software or NONE,
+            "works": one.hours or NONE,
+            "plan accepted": minute(one.accepted_at),
+            "rounds": len(one.rounds),
+            "left out, times": one.missed,
+            "replies": one.replies.total(),
+        }
+        for bank in banks_shown(sorted({*reading.roster(workspace, phase.name), *heard}))
+        for one in (heard.get(bank, BankHeard()),)
+    ]
+    if not rows:
+        st.caption("Single banks are not shown to you.")
+        return
     silent = sum(row["replies"] == 0 for row in rows)
     said = f"{count_of(silent, 'bank')} not heard from." if silent else "Every bank was heard from."
     st.caption(f"{count_of(len(rows), 'bank')} on this phase's roster. {said}")
+    releases = sorted({one.software for one in heard.values() if one.software})
+    if len(releases) > 1:
+        st.warning(f"Banks run different releases of fraudfl: {', '.join(releases)}.", icon=":material/difference:")
     table(f"{phase.name}-banks", rows, f"Banks of {phase.name}")
 
 
@@ -91,7 +99,13 @@ def _left_out(workspace: Workspace, phase: PhaseResult) -> None:
     if not excluded:
         st.caption(f"No bank was left out of a round of {phase.name}.")
         return
-    rows: list[Row] = [{"bank": one["bank"], "round": one["round"], "reason": one["reason"]} for one in excluded]
+    shown = {*banks_shown(one["bank"] for one in excluded)}
+    rows: list[Row] = [
+        {"bank": one["bank"], "round": one["round"], "reason": one["reason"]}
+        for one in excluded
+        if one["bank"] in shown
+    ]
+    st.caption(f"Left out of rounds of {phase.name}: {count_of(len(excluded), 'time')}.")
     table(f"{phase.name}-left-out", rows, f"Left out of rounds of {phase.name}, and why")
 
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import reading
 from app.parts import frame
+from app.parts.deciding import decide
 from app.parts.tables import Row, table
 from fraudfl.metrics.figures import FIGURES
 from fraudfl.report.words import NONE, count_of, minute, short, small
@@ -73,6 +74,7 @@ def _one(workspace: Workspace, versions: tuple[Version, ...]) -> None:
     folder = reading.phase_folder(workspace, one.phase)
     _card(folder / "bundle" / "MODEL_CARD.md", one)
     _plan(folder / "plan.json", one)
+    decide(workspace, one, versions)
 
 
 def _lineage(one: Version, versions: tuple[Version, ...]) -> str:

@@ -8,6 +8,7 @@ from app import reading
 from app.parts import frame
 from app.parts.figures import figure_metric, figure_rows, ways_chart
 from app.parts.tables import Row, table
+from app.parts.text import as_text
 from app.parts.theme import dark
 from fraudfl.metrics.figures import FigureName
 from fraudfl.report.words import NONE, count_of, minute, size, small
@@ -126,7 +127,7 @@ def _champion(found: Results) -> None:
         said = (
             f"Last decision, {minute(last.at)}: {last.action} of version {last.champion}, by {last.by}: {last.reason}"
         )
-        st.caption(said)
+        st.caption(as_text(said))
 
 
 def _model(one: Model) -> None:

@@ -7,11 +7,11 @@ import pandas as pd
 import streamlit as st
 
 from app import reading
-from app.parts import charts, frame
+from app.parts import charts, frame, spending, what_if
 from app.parts.charts import Drawn
 from app.parts.tables import Row, table
 from app.parts.theme import colour
-from app.roles import may
+from app.roles import banks_shown, may
 from fraudfl.report.audit_file import read_audit
 from fraudfl.report.facts import Phase
 from fraudfl.report.words import NONE, count_of, eps, mechanism, minute, size, small
@@ -33,22 +33,24 @@ def show() -> None:
 
 def _draw(workspace: Workspace) -> None:
     phases, problems = reading.privacy_phases(workspace)
-    for one in problems:
-        st.warning(one, icon=":material/warning:")
+    frame.tell(problems)
     if not phases:
         frame.empty("No plan can be read here.", f"fraudfl run CONFIG --workspace {workspace.path} --resume")
         return
     _phases(phases)
     names = [phase.name for phase in phases]
-    spending = [phase.name for phase in phases if phase.spending is not None]
-    place = names.index((spending or names)[-1])
+    private = [phase.name for phase in phases if phase.spending is not None]
+    place = names.index((private or names)[-1])
     chosen = st.selectbox("Phase", names, index=place, key="phase", bind="query-params", width=320)
     phase = phases[names.index(chosen or names[place])]
     _promise(phase)
-    if may("look at single banks"):
-        _banks(phase)
+    _banks(phase)
+    spending.over_time(workspace, phase)
+    spending.in_all_phases(phases)
+    what_if.ask(workspace, phase)
     _left(phase)
-    _audit(workspace)
+    if may("look at records"):
+        _audit(workspace)
 
 
 def _phases(phases: tuple[Phase, ...]) -> None:
@@ -124,6 +126,7 @@ def _promise(phase: Phase) -> None:
 
 def _banks(phase: Phase) -> None:
     st.subheader("By bank", anchor=False)
+    shown = {*banks_shown(one.bank for one in phase.participants)}
     rows: list[Row] = [
         {
             "bank": one.bank,
@@ -133,6 +136,7 @@ def _banks(phase: Phase) -> None:
             "plan accepted": minute(one.accepted_at),
         }
         for one in phase.participants
+        if one.bank in shown
     ]
     known = [row for row in rows if row["ε"] is not None]
     if known and phase.spending is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.parts import documents, frame
+from app.parts.text import as_text
 from app.roles import may
 from fraudfl.errors import FraudflError
 from fraudfl.report.sealing import SEAL_FILE
@@ -31,7 +32,7 @@ def _draw(workspace: Workspace) -> None:
             with cell:
                 _report(workspace, kind)
     else:
-        st.caption("Your role does not make reports; the operator and compliance do.")
+        st.caption("Reports hold figures of single banks: the consortium's operator and its compliance make them.")
     _verify(workspace)
 
 
@@ -42,8 +43,8 @@ def _report(workspace: Workspace, kind: documents.Kind) -> None:
     kept = f"report {kind} of {workspace.path}"
     if st.button(f"Make the {title.lower()}", key=f"make-{kind}", icon=":material/description:"):
         st.session_state.pop(kept, None)
-        with st.spinner("Gathering records and setting pages; with 200 banks this takes about a minute"):
-            st.session_state[kept] = frame.attempt(lambda: documents.make(workspace, kind))
+        st.caption("Gathering records and setting pages; with 200 banks this takes about a minute.")
+        st.session_state[kept] = frame.attempt(lambda: documents.make(workspace, kind))
     files: dict[str, bytes] | None = st.session_state.get(kept)
     if files is None:
         return
@@ -78,11 +79,13 @@ def _verify(workspace: Workspace) -> None:
     try:
         seal = documents.verify({one.name: one.getvalue() for one in uploads}, [own] if ours else [])
     except FraudflError as error:
-        st.error(str(error), icon=":material/gpp_bad:")
+        st.error(as_text(str(error)), icon=":material/gpp_bad:")
         return
     st.success(
-        f"{seal.report}: as it was signed on {minute(seal.at)} with {fingerprint(seal.public_key)}.",
+        as_text(f"{seal.report}: as it was signed on {minute(seal.at)} with {fingerprint(seal.public_key)}."),
         icon=":material/verified:",
     )
     if not ours:
-        st.warning(f"Whose key that is was not checked: compare it with {seal.subject}'s over another channel.")
+        st.warning(
+            as_text(f"Whose key that is was not checked: compare it with {seal.subject}'s over another channel.")
+        )

@@ -9,16 +9,20 @@ from app.parts import charts, frame
 from app.parts.figures import figure_metric
 from app.parts.tables import MB, Row, table
 from app.reading import PhaseRecords
-from app.roles import may
+from app.roles import banks_shown
 from fraudfl.report.words import count_of, size
 from fraudfl.results.facts import PhaseResult, Results
 from fraudfl.results.pictures.canvas import Ink
 from fraudfl.results.spelling import KIND_NAMES, share
-from fraudfl.transfer.meter import Traffic
+from fraudfl.transfer.meter import Direction
+from fraudfl.transfer.rounds import TrafficByRound
 from server.store.workspace import Workspace
 
 _UP, _DOWN = "up, from banks", "down, to banks"
 _WAYS: dict[str, Ink] = {_UP: "blue", _DOWN: "orange"}
+_DIRECTIONS: dict[Direction, str] = {"up": _UP, "down": _DOWN}
+_PACKED: dict[str, Ink] = {"as the codec packed it": "blue", "as plain float32": "orange"}
+_ALL = "all banks"
 _RAW: dict[str, Ink] = {"transferred": "blue", "raw data, zstd Parquet": "sky", "raw data, CSV": "orange"}
 
 
@@ -36,9 +40,9 @@ def _draw(workspace: Workspace) -> None:
     kept = reading.records(workspace, phase.name)
     _metrics(phase)
     _rounds(phase, kept)
+    _codec(phase, kept)
     _kinds(phase)
-    if may("look at single banks"):
-        _banks(phase, kept)
+    _banks(phase, kept)
 
 
 def _all_phases(found: Results) -> None:
@@ -92,22 +96,59 @@ def _metrics(phase: PhaseResult) -> None:
 
 def _rounds(phase: PhaseResult, kept: PhaseRecords) -> None:
     st.subheader("By round", anchor=False)
-    rows: list[Row] = []
-    before = Traffic()
-    for event in kept.rounds:
-        now = Traffic(event["bytes_up"], event["bytes_down"])
-        for way, amount in ((_UP, now.up - before.up), (_DOWN, now.down - before.down)):
-            rows.append({"round": event["round"], "way": way, "MB": amount / MB})
-        before = now
-    if not rows:
-        st.caption(f"{phase.name} has no rounds of training.")
+    told = TrafficByRound.from_events(kept.rounds.items())
+    if not told.all:
+        st.caption(f"{phase.name} has no rounds of training and no windows.")
         return
-    inks = _WAYS
-    chart = charts.stacked(rows, name="round", value="MB", part="way", titles=("round", "megabytes"), inks=inks)
-    charts.show(chart, f"Bytes of {count_of(len(kept.rounds), 'round')}, up and down.")
-    st.caption("The first round holds all that came before it, too: who is there, keys, sketches.")
+    shown = banks_shown(told.banks)
+    chosen = st.selectbox("Bank", [_ALL, *shown], key="bank", bind="query-params", width=320) if shown else _ALL
+    bank = None if chosen in (None, _ALL) else chosen
+    whose = bank or _ALL
+    rows: list[Row] = [
+        {"round": number, "way": way, "MB": amount / MB}
+        for number, moved in told.moved(bank).items()
+        for way, amount in ((_UP, moved.up), (_DOWN, moved.down))
+    ]
+    titles = ("round or window", "megabytes")
+    chart = charts.stacked(rows, name="round", value="MB", part="way", titles=titles, inks=_WAYS)
+    charts.show(chart, f"Bytes up and down of {whose} in each of {count_of(len(told.moved(bank)), 'round')}.")
+    meter = kept.state.meter
+    rest = told.after(meter.total() if bank is None else meter.by_bank()[bank], bank)
+    st.caption(
+        "The first holds all that came before it, too: who is there, keys, sketches. What came after the last, such as "
+        f"evaluation, is in no bar: {size(rest.up)} up, {size(rest.down)} down."
+    )
     with st.expander("Rounds as a table"):
-        table(f"{phase.name}-rounds-transfer", rows, f"Transfer of {phase.name} by round")
+        table(f"{phase.name}-rounds-transfer", rows, f"Transfer of {phase.name} by round, {whose}")
+        each: list[Row] = [
+            {"bank": one, "round": number, "up, MB": moved.up / MB, "down, MB": moved.down / MB}
+            for one in shown
+            for number, moved in told.moved(one).items()
+        ]
+        table(f"{phase.name}-banks-rounds-transfer", each, f"Transfer of {phase.name} by bank and round")
+
+
+def _codec(phase: PhaseResult, kept: PhaseRecords) -> None:
+    st.subheader("What the codec saved", anchor=False)
+    parameters = kept.state.model.size
+    rows: list[Row] = [
+        {"way": way, "what": what, "MB": amount / MB}
+        for direction, way in _DIRECTIONS.items()
+        if (one := kept.state.weights.get(direction)) is not None
+        for what, amount in zip(_PACKED, (one.bytes, one.plain(parameters)), strict=True)
+    ]
+    if not rows or parameters == 0:
+        st.caption(f"No weights were counted in {phase.name}.")
+        return
+    chart = charts.lying(rows, name="way", value="MB", part="what", title="megabytes", inks=_PACKED)
+    charts.show(chart, "Weight vectors as they were sent, beside the same as plain float32.")
+    said = [
+        f"{way}: {count_of(one.vectors, 'vector')} of {parameters:,} weights, {share(one.saved(parameters))} saved"
+        for direction, way in _DIRECTIONS.items()
+        if (one := kept.state.weights.get(direction)) is not None
+    ]
+    st.caption(f"{'; '.join(said)}. Against plain float32; without the envelopes of messages.")
+    table(f"{phase.name}-codec", rows, f"Weights of {phase.name} as sent and as float32")
 
 
 def _kinds(phase: PhaseResult) -> None:
@@ -128,8 +169,12 @@ def _kinds(phase: PhaseResult) -> None:
 
 
 def _banks(phase: PhaseResult, kept: PhaseRecords) -> None:
+    moved = kept.state.meter.by_bank()
+    shown = banks_shown(moved)
+    if moved and not shown:
+        return
     st.subheader("By bank", anchor=False)
-    banks = sorted(kept.state.meter.by_bank().items(), key=lambda one: (-one[1].total, one[0]))
+    banks = sorted(((bank, moved[bank]) for bank in shown), key=lambda one: (-one[1].total, one[0]))
     rows: list[Row] = [
         {"bank": bank, "way": way, "MB": amount / MB}
         for bank, one in banks

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from fraudfl.command import console
 
 Folder = Annotated[Path, typer.Argument(help="This bank's folder.", metavar="DIR", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-out = Console(emoji=False)
+out = console()
 
 
 def say(text: str, *, markup: bool = False) -> None:

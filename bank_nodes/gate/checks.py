@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudfl import introduction
 from fraudfl.errors import ReleaseRefused, WireError
 from fraudfl.models.mlp import Layout
 from fraudfl.plan import Plan
@@ -29,7 +30,11 @@ _PAYLOADS: dict[Kind, tuple[frozenset[str], frozenset[str]]] = {
     **{kind: (frozenset(names), frozenset({"scores"} if kind == "train" else ())) for kind, names in PARTS.items()},
 }
 _VALUES: dict[Kind, frozenset[str]] = {"train": frozenset({"loss", "examples"})}
-_TEXTS: dict[Kind, frozenset[str]] = {"confirm": frozenset({"survivors"}), "reveal": frozenset({"survivors"})}
+_TEXTS: dict[Kind, frozenset[str]] = {
+    "join": introduction.NAMES,
+    "confirm": frozenset({"survivors"}),
+    "reveal": frozenset({"survivors"}),
+}
 MAX_REPLY_BYTES = 64 * 2**20
 
 

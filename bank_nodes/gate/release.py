@@ -33,9 +33,11 @@ from fraudfl.errors import (
     WorkFailed,
 )
 from fraudfl.folder import BankFolder, write_bytes
+from fraudfl.introduction import Introduction
 from fraudfl.plan import Plan
 from fraudfl.privacy.ledger import Ledger, Release
 from fraudfl.protocols import INSTANCE, SUMMED, Kind, Reply, Request
+from fraudfl.report.software import installed_version
 from fraudfl.transfer.frame import frame, unframe
 
 log = logging.getLogger(__name__)
@@ -52,14 +54,19 @@ class Gate:
         self._clock = clock
 
     def join(self, request: Request) -> Reply:
-        """Take a plan; with secure aggregation, hand out this bank's key for the phase."""
+        """Take a plan, and say which release runs here and when; with secure aggregation, hand out the phase's key."""
 
         def prepare(plan: Plan) -> Draft:
+            values = self._introduction().to_values()
             if plan.secure_aggregation is None:
-                return Draft()
-            return Draft(payloads={"phase-key": self._sealing(plan, request).phase_key()})
+                return Draft(values=values)
+            return Draft(values=values, payloads={"phase-key": self._sealing(plan, request).phase_key()})
 
         return self.answer(request, prepare)
+
+    def _introduction(self) -> Introduction:
+        hours = read_policy(self._folder.path).hours
+        return Introduction(software=installed_version(), hours=hours.spelled if hours.told else "")
 
     def take_peers(self, request: Request) -> Reply:
         """Keep the other banks' keys for the phase."""

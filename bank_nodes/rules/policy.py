@@ -137,11 +137,18 @@ class Hours(Section):
         zone: IANA time zone of the windows, and of the days and months that caps count.
         windows: Such as `mon-fri 22:00-06:00`; none means always.
         max_load: Training begins only while the 1-minute load average per core is below this.
+        told: Whether the operator is told the windows; a refusal outside of them names the next one in any case.
     """
 
     zone: Annotated[str, AfterValidator(known_zone)] = "UTC"
     windows: tuple[WindowText, ...] = ()
     max_load: Annotated[float, Field(gt=0)] | None = None
+    told: bool = True
+
+    @property
+    def spelled(self) -> str:
+        """The windows in words."""
+        return f"{', '.join(self.windows) or 'always'} ({self.zone})"
 
     @property
     def parsed(self) -> tuple[Window, ...]:

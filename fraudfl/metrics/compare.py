@@ -13,7 +13,6 @@ from pydantic import Field
 from fraudfl.config import Frozen
 from fraudfl.errors import DataError
 from fraudfl.metrics.bootstrap import Bootstrap, Clusters, Interval, difference_interval
-from fraudfl.metrics.exact import figures
 from fraudfl.metrics.figures import FigureName, Labels, Logits
 from fraudfl.metrics.histogram import Counts, ScoreHistogram
 from fraudfl.privacy.denoise import plausible_counts
@@ -94,6 +93,9 @@ def paired_difference(
         DataError: when the figure is not defined on these rows: without a fraud, or without two classes.
         NonFiniteError: when a score is not finite.
     """
+    # scikit-learn, which whoever only reads a comparison does without.
+    from fraudfl.metrics.exact import figures
+
     terms = {"threshold": settings.threshold, "budget": settings.budget}
     values = [getattr(figures(scores, labels, **terms), figure) for scores in (champion, challenger)]
     interval = difference_interval((challenger, champion), labels, clusters, settings, figure) if labels.size else None

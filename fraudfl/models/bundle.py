@@ -5,6 +5,8 @@ encoder.json          the encoder, canonical JSON
 weights.safetensors   the network's tensors by name
 MODEL_CARD.md         for people
 bundle.sig.json       the operator's signature over the digest, once the bundle is registered
+
+torch is imported where a network is made: who only checks a digest does without.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +29,10 @@ from safetensors import numpy as safetensors
 from fraudfl.config import Frozen, ModelConfig
 from fraudfl.errors import BundleError, FraudflError
 from fraudfl.features.encoder import Encoder
-from fraudfl.models.mlp import Classifier, build_model, layout, score_logits, set_vector
 from fraudfl.trust.bundle_signature import SIGNATURE_FILE, check_signature
+
+if TYPE_CHECKING:
+    from fraudfl.models.mlp import Classifier
 
 FORMAT: Final = 1
 
@@ -86,6 +90,8 @@ class Bundle:
         Returns:
             Logits, float32, shape (n,); bit for bit the same before `save` and after `load`.
         """
+        from fraudfl.models.mlp import score_logits
+
         return score_logits(self._network, self.encoder.transform(table))
 
     def save(self, folder: Path, *, card: str = "") -> str:
@@ -154,6 +160,8 @@ class Bundle:
         )
 
     def _tensors(self) -> bytes:
+        from fraudfl.models.mlp import layout
+
         start, tensors = 0, {}
         for name, shape in layout(self._network):
             size = int(np.prod(shape))
@@ -163,6 +171,8 @@ class Bundle:
 
     @cached_property
     def _network(self) -> Classifier:
+        from fraudfl.models.mlp import build_model, set_vector
+
         network = build_model(self.model, self.encoder.width)
         set_vector(network, self.weights)
         return network
@@ -210,6 +220,8 @@ def _read_file(path: Path, digest: str) -> bytes:
 
 
 def _read_weights(data: bytes, model: ModelConfig, width: int, path: Path) -> npt.NDArray[np.float32]:
+    from fraudfl.models.mlp import build_model, layout
+
     try:
         tensors = safetensors.load(data)
     except (SafetensorError, ValueError, KeyError) as error:

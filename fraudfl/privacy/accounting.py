@@ -144,14 +144,14 @@ def _entry(item: Any) -> tuple[Mechanism, int]:
     return mechanism_from_dict(item["event"]), count
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def grouped_epsilon(steps: Grouped, delta: float) -> float:
     """Return ε at `delta` of what `Spent.grouped` gives; a cap is asked for often, with the same spend."""
     if not steps:
         return 0.0
-    from fraudfl.privacy.pld import event_epsilon
+    from fraudfl.privacy.pld import steps_epsilon
 
-    return event_epsilon(_event(steps), delta)
+    return steps_epsilon(steps, delta)
 
 
 def _event(steps: Grouped) -> dp_accounting.DpEvent:

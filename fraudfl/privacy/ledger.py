@@ -49,17 +49,18 @@ class Ledger:
     when its bytes exist; a reservation left open by a crash stays charged and may still be completed: nothing had left.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, path: Path, clock: Callable[[], datetime] = _utc_now, *, read_only: bool = False) -> None:
         """Open the ledger, creating it when there is none.
 
         Args:
             path: The file.
             clock: Says the time of new entries, as an aware datetime.
+            read_only: Whether to open it so that nothing can be written, for whoever only looks.
 
         Raises:
             PrivacyError: if the file is no ledger of this version, lacks a guard, or its last entry was altered.
         """
-        self._store = Store(path)
+        self._store = Store(path, read_only=read_only)
         self._clock = clock
 
     def held(self) -> AbstractContextManager[None]:

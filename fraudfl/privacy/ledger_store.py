@@ -64,17 +64,21 @@ BEGIN SELECT RAISE(ABORT, 'a key is reserved and released once'); END""",
 class Store:
     """One ledger file. Every call opens it anew, so threads, forks and other processes need no care; see `held`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Open the file, creating it when there is none.
+
+        Args:
+            read_only: Whether to open it so that it cannot be written to, nor made.
 
         Raises:
             PrivacyError: if it is no ledger of this version, lacks a guard, or its last entry was altered.
         """
         # The bank's folder is enough of a name: messages may reach the coordinator.
         self._name = f"{path.parent.name}/{path.name}"
-        self._uri = f"{path.absolute().as_uri()}?mode=rw"
+        self._uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
+        self._read_only = read_only
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            os.close(os.open(path, os.O_RDONLY if read_only else os.O_CREAT | os.O_RDWR, 0o600))
         except OSError as error:
             raise PrivacyError(
                 f"{self._name}: the ledger cannot be opened ({error.strerror}); see to its folder"
@@ -84,7 +88,7 @@ class Store:
         with self.held():
             with self.reading() as connection:
                 empty = not _objects(connection)
-            if empty:
+            if empty and not read_only:
                 with self.writing() as connection:
                     self._create(connection)
             with self.reading() as connection:
@@ -201,6 +205,8 @@ class Store:
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+        if self._read_only:
+            return connection
         try:
             # A rollback journal, not a WAL: between transactions the one file is the whole ledger, so copying it
             # is a backup. TRUNCATE with FULL syncs the journal's end too; DELETE would need EXTRA for that.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial, reduce
 
 import dp_accounting
 from dp_accounting import pld
+from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution, from_gaussian_mechanism, identity
 
 from fraudfl.errors import PrivacyError
 
@@ -22,10 +24,44 @@ def event_epsilon(event: dp_accounting.DpEvent, delta: float, *, interval: float
     Raises:
         PrivacyError: if delta is not in (0, 1).
     """
-    if not 0 < delta < 1:
-        raise PrivacyError(f"delta is {delta}; expected a number between 0 and 1. Set `privacy.delta`")
+    _require_delta(delta)
     accountant = pld.PLDAccountant(value_discretization_interval=interval)
     return float(accountant.compose(event).get_epsilon(delta))
+
+
+def steps_epsilon(steps: Sequence[tuple[tuple[float, float], int]], delta: float) -> float:
+    """Return ε at `delta` of Gaussian steps; what `event_epsilon` returns for their composition, to the last bit.
+
+    Most of its time goes into the distribution of a single step. That is kept: another number of the same steps costs a
+    fraction of the first.
+
+    Args:
+        steps: At least one of (sampling rate, noise multiplier), with how often; both positive.
+
+    Raises:
+        PrivacyError: if delta is not in (0, 1).
+    """
+    _require_delta(delta)
+    parts = [_composed(rate, noise, times) for (rate, noise), times in steps]
+    nothing = identity(value_discretization_interval=FINE)
+    return float(reduce(PrivacyLossDistribution.compose, parts, nothing).get_epsilon_for_delta(delta))
+
+
+def _composed(rate: float, noise: float, times: int) -> PrivacyLossDistribution:
+    if rate == 1:
+        return _single(1.0, noise / math.sqrt(times))
+    return _single(rate, noise).self_compose(times)
+
+
+@lru_cache(maxsize=64)
+def _single(rate: float, noise: float) -> PrivacyLossDistribution:
+    """One step at `FINE` bins."""
+    return from_gaussian_mechanism(noise, value_discretization_interval=FINE, sampling_prob=rate)
+
+
+def _require_delta(delta: float) -> None:
+    if not 0 < delta < 1:
+        raise PrivacyError(f"delta is {delta}; expected a number between 0 and 1. Set `privacy.delta`")
 
 
 def least_noise(event_with: Callable[[float], dp_accounting.DpEvent], epsilon: float, delta: float) -> float:

@@ -20,12 +20,18 @@ class BankHeard:
         rounds: Rounds whose update was received.
         missed: Times that it was left out.
         replies: Replies by kind, each counted as often as it came.
+        last_at: When it was heard last; empty when it never was.
+        software: Version of fraudfl that it said it runs; empty when it did not say.
+        hours: When it works, as it said; empty when it did not say.
     """
 
     accepted_at: str = ""
     rounds: set[int] = field(default_factory=set)
     missed: int = 0
     replies: Counter[str] = field(default_factory=Counter)
+    last_at: str = ""
+    software: str = ""
+    hours: str = ""
 
 
 @dataclass
@@ -59,11 +65,15 @@ class Heard:
             self._hear(str(event["bank"]), str(event["kind"]), int(str(event["round"])), at)
         elif event["event"] == "excluded":
             self._bank(str(event["bank"])).missed += 1
+        elif event["event"] == "introduced":
+            one = self._bank(str(event["bank"]))
+            one.software, one.hours = str(event["software"]), str(event["hours"])
         self.began, self.ended = self.began or at, at
 
     def _hear(self, bank: str, kind: str, round_number: int, at: str) -> None:
         one = self._bank(bank)
         one.replies[kind] += 1
+        one.last_at = at
         if kind == "join":
             one.accepted_at = one.accepted_at or at
         elif kind == "train":

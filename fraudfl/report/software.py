@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from fraudfl.errors import RuntimeFailure
@@ -23,11 +24,17 @@ def software(packages: Sequence[str]) -> Software:
     """
     found = {name: _version(name) for name in LIBRARIES}
     return Software(
-        version=_version("fraudfl") or "unknown",
+        version=installed_version(),
         packages=tuple(sorted(packages)),
         program_digest=program_digest(packages),
         libraries={name: version for name, version in found.items() if version},
     )
+
+
+@cache
+def installed_version() -> str:
+    """The release of fraudfl that runs."""
+    return _version("fraudfl") or "unknown"
 
 
 def program_digest(packages: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fraudfl.plan import Plan
 from fraudfl.privacy.accounting import Spent
@@ -27,6 +27,19 @@ def charged(charges: Iterable[Charge]) -> Spent:
     spent = Spent()
     for charge in charges:
         spent = spent.add(mechanism_from_dict(charge.mechanism), charge.count)
+    return spent
+
+
+def spent_as_heard(plan: Plan, replies: Mapping[str, int]) -> Spent:
+    """What one bank spent at least, by its replies of each kind that came.
+
+    A reply that came twice counts twice, but no more than the bank's gate lets through.
+    """
+    spent = Spent()
+    for kind, count in sorted(replies.items()):
+        mechanism = plan.mechanism(kind)
+        if mechanism is not None:
+            spent = spent.add(mechanism, min(count, plan.paid_releases(kind)))
     return spent
 
 

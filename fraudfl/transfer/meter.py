@@ -41,6 +41,10 @@ class Traffic:
         """This traffic and `size` bytes more."""
         return Traffic(self.up + size, self.down) if direction == "up" else Traffic(self.up, self.down + size)
 
+    def minus(self, before: Traffic) -> Traffic:
+        """What came since there was `before`."""
+        return Traffic(self.up - before.up, self.down - before.down)
+
 
 Key = tuple[str, Direction, str]
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fraudfl.models.mlp import initial_vector
 from fraudfl.plan import Plan
 from fraudfl.protocols import Scalar, Vector
 
@@ -18,6 +17,9 @@ def start_vector(plan: Plan, width: int, values: Mapping[str, Scalar]) -> Vector
     Args:
         values: A request's values; `prior` among them when the plan takes it from a release.
     """
+    # torch: digests and seeds do without.
+    from fraudfl.models.mlp import initial_vector
+
     prior = float(values["prior"]) if plan.training.prior == "released" else float(plan.training.prior)
     return initial_vector(plan.model, width, prior=prior, seed=plan.seed)
 

@@ -53,6 +53,31 @@ class SavingsOverBanks:
     worst: float
 
 
+@dataclass(frozen=True)
+class WeightTraffic:
+    """Weight vectors that crossed borders in one direction, as their codec packed them.
+
+    Attributes:
+        vectors: How many.
+        bytes: What they took, without their envelopes.
+    """
+
+    vectors: int = 0
+    bytes: int = 0
+
+    def plus(self, size: int) -> WeightTraffic:
+        """This traffic and one vector more."""
+        return WeightTraffic(self.vectors + 1, self.bytes + size)
+
+    def plain(self, parameters: int) -> int:
+        """Bytes of as many vectors of so many weights, each as plain float32."""
+        return 4 * parameters * self.vectors
+
+    def saved(self, parameters: int) -> float | None:
+        """The share of these that the codec did not send; None where no vector was."""
+        return None if self.vectors == 0 or parameters == 0 else 1 - self.bytes / self.plain(parameters)
+
+
 def raw_sizes(table: pa.Table) -> RawSizes:
     """Measure a table as CSV (pandas' default formatting, header included) and as zstd Parquet.
 

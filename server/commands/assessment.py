@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fraudfl.command import console
 from fraudfl.config import AssessmentConfig
 from fraudfl.errors import ConfigError
 from server.store.workspace import Workspace, read_json
@@ -24,7 +24,7 @@ WorkspaceDir = Annotated[Path, typer.Option("--workspace", "-w", help="The coord
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Facts = dict[str, Any]
 
-_out = Console(emoji=False, highlight=False)
+_out = console(highlight=False)
 
 
 @assessment_app.callback()

@@ -9,13 +9,12 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from fraudfl.command import EXIT_FAILED
+from fraudfl.command import EXIT_FAILED, console
 from server.store.workspace import Workspace, write_json
 
-_out = Console(emoji=False, highlight=False)
+_out = console(highlight=False)
 
 
 def audit(

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.markup import escape
 
-from fraudfl.command import EXIT_GATED
+from fraudfl.command import EXIT_GATED, console
 from fraudfl.errors import ConfigError
 from fraudfl.gates.decision import still_holds
 from server.store.workspace import Workspace
@@ -23,7 +22,7 @@ WorkspaceDir = Annotated[Path, typer.Option("--workspace", "-w", help="The coord
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _COLOURS = {"pass": "green", "hold": "yellow", "fail": "red"}
-_out = Console(emoji=False, highlight=False)
+_out = console(highlight=False)
 
 
 @gates_app.command("show")

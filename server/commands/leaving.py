@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 
+from fraudfl.command import console
 from fraudfl.trust.departure import Departure, TouchedPhase
 from server.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from server.phases.unlearning import Retraining
 
-_out = Console(emoji=False, highlight=False)
+_out = console(highlight=False)
 
 
 def unlearn(workspace: Path, bank: str, by: str | None, reason: str | None) -> None:

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fraudfl.command import EXIT_GATED
+from fraudfl.command import EXIT_GATED, console
 from fraudfl.metrics.figures import FigureName
 from server.store.workspace import Workspace
 
@@ -32,7 +31,7 @@ By = Annotated[str, typer.Option("--by", help="Who decides: a person's name.", m
 Reason = Annotated[str, typer.Option("--reason", help="Why.", metavar="TEXT")]
 Figure = Annotated[FigureName, typer.Option("--figure", help="By which figure.")]
 
-_out = Console(emoji=False, highlight=False)
+_out = console(highlight=False)
 
 
 @models_app.command("list")
@@ -232,4 +231,4 @@ def _print_json(facts: object) -> None:
 
 
 def _say(text: str, *, error: bool = False) -> None:
-    (Console(stderr=True, emoji=False, highlight=False) if error else _out).print(text, soft_wrap=True)
+    (console(stderr=True, highlight=False) if error else _out).print(text, soft_wrap=True)

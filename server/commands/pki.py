@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 from cryptography.hazmat.primitives import hashes
-from rich.console import Console
 from rich.markup import escape
 
+from fraudfl.command import console
 from fraudfl.errors import TrustError
 from fraudfl.trust.enrolment import Enrolment, read_enrolment
 from fraudfl.trust.keys import fingerprint
@@ -46,7 +46,7 @@ Request = Annotated[
 Again = Annotated[bool, typer.Option("--again", help="Take a key although it was removed from the roster before.")]
 
 # Without emoji: a fingerprint may hold `:AB:`, which is one.
-_out = Console(emoji=False, highlight=False)
+_out = console(highlight=False)
 
 
 @pki_app.command()

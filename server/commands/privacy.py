@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from fraudfl.command import console
 from fraudfl.config_file import load_config
 from fraudfl.data.dataset import contract_of
 from fraudfl.privacy.mechanisms import DpSgd
@@ -20,7 +20,7 @@ from server.phases.budgeting import Forecast, Part, Point, forecast
 
 privacy_app = typer.Typer(help="Plan, and audit, what phases cost in privacy.", no_args_is_help=True)
 
-_out = Console(emoji=False, highlight=False)
+_out = console(highlight=False)
 
 
 @privacy_app.command("plan")

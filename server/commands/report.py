@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from fraudfl.command import console
 from fraudfl.trust.keys import fingerprint
 from server.store.workspace import Workspace
 
@@ -26,7 +26,7 @@ ReportDir = Annotated[Path, typer.Argument(help="Folder with the report's files.
 Key = Annotated[Path | None, typer.Option("--key", help="Public key file of whoever must have signed.")]
 
 # Without emoji: a fingerprint may hold `:AB:`, which is one.
-_out = Console(emoji=False, highlight=False)
+_out = console(highlight=False)
 
 
 @report_app.command("privacy")

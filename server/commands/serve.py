@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fraudfl.command import keep_quiet
+from fraudfl.command import console, keep_quiet
 from fraudfl.config_file import load_config
 from fraudfl.logs import log_as_json
 from server.store.operator_line import Operator
@@ -26,7 +25,7 @@ WorkspaceDir = Annotated[Path, typer.Option("--workspace", "-w", help="The coord
 PhaseName = Annotated[str, typer.Argument(help="Name of the phase in the configuration.", metavar="NAME")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_out = Console(emoji=False)
+_out = console()
 
 
 def serve(

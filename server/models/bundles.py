@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import sqlite3
 from collections.abc import Collection, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -166,31 +164,6 @@ class Models:
             facts = {"consortium": self.consortium, "plan_hash": version.plan_hash}
             sign_bundle(folder, load_key(pki.operator_key), number=version.number, digest=version.digest, **facts)
         return check_signature(folder, version.digest, pki.operator)
-
-
-def registered(workspace: Workspace) -> list[Version]:
-    """Every version of a workspace's model; none where no phase has registered anything yet."""
-    if workspace.config().mlflow.tracking_uri is None and _no_version_in(workspace.path / "mlflow.db"):
-        return []
-    try:
-        models = Models(workspace)
-    except CheckpointError:
-        return []
-    return models.all()
-
-
-def _no_version_in(database: Path) -> bool:
-    """Whether a workspace's own database holds no version yet.
-
-    A run may be making its tables just now. MLflow would make them, too, on opening it, and one of the two would fail.
-    """
-    try:
-        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            return connection.execute("SELECT 1 FROM model_versions LIMIT 1").fetchone() is None
-    except sqlite3.OperationalError as error:
-        return "no such table" in str(error)
-    except sqlite3.DatabaseError:
-        return False  # MLflow says what is wrong with it
 
 
 def _is_whole(folder: Path, digest: str) -> bool:

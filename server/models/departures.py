@@ -47,7 +47,7 @@ def closed(workspace: Workspace, phase: str) -> str:
     Raises:
         TrustError: when the record of departures was altered.
     """
-    folder, records = workspace.phase(phase), departures(workspace)
+    folder, records = workspace.stored(phase), departures(workspace)
     if folder.roster() is None:
         return _superseded(records, phase)
     instance = folder.instance()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -14,13 +14,30 @@ from fraudfl.config import SplitConfig
 from fraudfl.errors import BundleError
 from fraudfl.plan import Plan
 
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
-
 HOLDS = "holds"
 """Tag of a version: banks that left and are to be unlearned, and whose releases it holds."""
 Window = tuple[date, date]
 """First and last day."""
+
+
+class Tagged(Protocol):
+    """A version as MLflow has it: its own entity, or what was read from its tables."""
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+
+    @property
+    def version(self) -> int | str:
+        """Its number."""
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's run."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """What `version_tags` wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +142,7 @@ def version_tags(
     return tags
 
 
-def read_version(found: ModelVersion, aliases: tuple[str, ...]) -> Version:
+def read_version(found: Tagged, aliases: tuple[str, ...]) -> Version:
     """Read a version's tags; raises BundleError naming the version when they are not what `version_tags` writes."""
     tags = found.tags
     try:

@@ -143,6 +143,24 @@ def forecast(config: FraudflConfig, phase: AnyPhase, contract: Contract) -> Fore
     )
 
 
+def what_if(plan: Plan, rounds: int, noise_multiplier: float) -> Point:
+    """What a bank would spend in the whole phase with another number of rounds, or other noise in training.
+
+    Everything else stays as the plan has it. The composition is the ledger's.
+
+    Raises:
+        PrivacyError: when the plan promises nothing, so that there is no mechanism to change.
+        ValueError: when there are no rounds, or no noise.
+    """
+    if plan.noise_multiplier is None:
+        raise PrivacyError(f"the plan of {plan.phase} trains without noise, so there is no ε to ask about")
+    if rounds < 1 or not noise_multiplier > 0:
+        raise ValueError(f"{rounds} rounds at noise {noise_multiplier:g}; expected at least 1, and more than 0")
+    terms = plan.privacy.model_copy(update={"rounds_per_bank": None})
+    other = plan.model_copy(update={"rounds": rounds, "noise_multiplier": noise_multiplier, "privacy": terms})
+    return _point(other, 1.0, rounds)
+
+
 def _terms(plan: Plan) -> Forecast:
     """What the plan says, without a cost yet."""
     privacy = plan.privacy

@@ -47,7 +47,7 @@ def copy_checkpoint(workspace: Workspace, phase: str, start: Point) -> None:
 
 def _refuse_held(workspace: Workspace, start: Point) -> None:
     """Refuse a checkpoint that holds what a bank released that left since the phase was added."""
-    from server.models.bundles import registered
+    from server.models.registered import registered
 
     versions = registered(workspace)
     for bank in sorted({one.bank for one in departures(workspace)}):

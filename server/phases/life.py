@@ -25,7 +25,7 @@ from fraudfl.models.bundle import Bundle
 from fraudfl.monitoring.life import Challenge, Contested, Serving
 from fraudfl.plan import Plan
 from fraudfl.protocols import Fleet
-from pipelines.evaluation import read_evaluation
+from pipelines.evaluated import read_evaluation
 from server.models.champion import Bar, Champion, Word
 from server.models.contest import WindowSums, keep_sums
 from server.models.versions import Version

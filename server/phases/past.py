@@ -38,7 +38,7 @@ def past_of(workspace: Workspace, bank: str, versions: list[Version]) -> Past:
     signed = _signed(workspace, bank)
     phases = []
     for settings in workspace.phases():
-        folder = workspace.phase(settings.name)
+        folder = workspace.stored(settings.name)
         if folder.roster() is None:
             continue
         checkpoints = FileCheckpoints(folder.checkpoints)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from fraudfl.report.departures import Departed, Retraining, TouchedModel, TouchedPhase
 from fraudfl.report.facts import Phase
 from fraudfl.trust.departure import Departure
-from server.models.bundles import registered
 from server.models.departures import departures, exports_of
+from server.models.registered import registered
 from server.models.versions import Version
 from server.store.workspace import Workspace
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fraudfl.models.bundle import checked_digest
 from fraudfl.plan import Plan
-from fraudfl.privacy.accounting import Spent
-from fraudfl.privacy.ledger import Ledger
+from fraudfl.privacy.ledger import Charge, Ledger
 from fraudfl.report.facts import AuditResult, LedgerRecord, Participant, Phase, Report, Spending, Subject, Trained
 from fraudfl.report.heard import BankHeard, Heard
 from fraudfl.report.plan_facts import encoder_digest, left_of, promise_of, secure_of, trained_of
@@ -19,7 +19,7 @@ from fraudfl.report.problems import Problems
 from fraudfl.report.records import Tally, ledger_record
 from fraudfl.report.sealing import write_report
 from fraudfl.report.software import software
-from fraudfl.report.spending import charged, phase_spending
+from fraudfl.report.spending import charged, phase_spending, spent_as_heard
 from fraudfl.trust.keys import fingerprint, load_key, now_text, public_text
 from pipelines.world import State
 from server.reports.departure_facts import departed
@@ -56,13 +56,27 @@ def report_consortium(
     return write_report(_Reporter(workspace, clock).report(signer, audit), out, key)
 
 
-def gather_phases(workspace: Workspace) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
+def read_charges(ledger: Path) -> tuple[Charge, ...]:
+    """What a ledger counts as charged, by plan; the file is opened for reading alone.
+
+    Raises:
+        PrivacyError: if the file is no ledger of this version, lacks a guard, or its last entry was altered.
+    """
+    return tuple(Ledger(ledger, read_only=True).charges())
+
+
+def gather_phases(
+    workspace: Workspace, charges: Callable[[Path], Sequence[Charge]] = read_charges
+) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
     """The phases as the privacy report states them, and what is wrong with their records; ledgers are not verified.
+
+    Args:
+        charges: Reads a ledger, for who keeps what was read before.
 
     Raises:
         CheckpointError: when the folder is no workspace.
     """
-    reporter = _Reporter(workspace, lambda: datetime.now(UTC))
+    reporter = _Reporter(workspace, lambda: datetime.now(UTC), charges)
     phases = tuple(reporter.phases())
     return phases, reporter.problems.found
 
@@ -70,13 +84,20 @@ def gather_phases(workspace: Workspace) -> tuple[tuple[Phase, ...], tuple[str, .
 class _Reporter:
     """Gathers one report; what is wrong with a part of the records is stated in it, and the rest goes on."""
 
-    def __init__(self, workspace: Workspace, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        clock: Callable[[], datetime],
+        charges: Callable[[Path], Sequence[Charge]] = read_charges,
+    ) -> None:
         self.workspace, self.clock = workspace, clock
         self.config = workspace.config()
         # Only a simulation has the banks' folders here.
         self.ledgers = {bank: workspace.banks / bank / "ledger.db" for bank in workspace.bank_ids()}
         self.seen: dict[str, tuple[int, str]] = {}
         self.problems = Problems()
+        # One ledger holds what all phases charged: it is read once.
+        self.charges = cache(charges)
 
     def report(self, signer: str, audit: tuple[AuditResult, ...] | None) -> Report:
         """All of it."""
@@ -112,7 +133,7 @@ class _Reporter:
             if path.exists():
                 plan = self.problems.attempt(_read_plan, path)
                 if plan is not None:
-                    yield self._phase(plan, self.workspace.phase(settings.name))
+                    yield self._phase(plan, self.workspace.stored(settings.name))
 
     def _phase(self, plan: Plan, folder: PhaseFolder) -> Phase:
         lines = folder.events.read_text(encoding="utf-8").splitlines() if folder.events.exists() else []
@@ -161,12 +182,13 @@ class _Reporter:
         """What each bank spent: by its ledger in a simulation, else by what the coordinator received."""
         found: dict[str, Spending | None] = {}
         if self.ledgers:
+            plan_hash = plan.hash
             for bank, path in self.ledgers.items():
                 if path.exists():
-                    found[bank] = self.problems.attempt(_spent_in_ledger, plan, path)
+                    found[bank] = self.problems.attempt(self._spent_in_ledger, plan, plan_hash, path)
         else:
             for bank, one in heard.banks.items():
-                found[bank] = phase_spending(plan, _spent_as_heard(plan, one), "heard-by-coordinator")
+                found[bank] = phase_spending(plan, spent_as_heard(plan, one.replies), "heard-by-coordinator")
         return {bank: spending for bank, spending in found.items() if spending is not None}
 
     def _trained(self, plan: Plan, folder: PhaseFolder, state: State, outcome: Mapping[str, Any]) -> Trained:
@@ -191,7 +213,12 @@ class _Reporter:
                 )
 
     def _checked(self, bank: str, path: Path) -> LedgerRecord:
-        return ledger_record(bank, Ledger(path), self.seen.get(bank))
+        return ledger_record(bank, Ledger(path, read_only=True), self.seen.get(bank))
+
+    def _spent_in_ledger(self, plan: Plan, plan_hash: str, path: Path) -> Spending | None:
+        # What was charged to no plan by name counts for every one.
+        own = [charge for charge in self.charges(path) if charge.plan_hash in (plan_hash, "")]
+        return phase_spending(plan, charged(own), "ledgers-on-this-machine")
 
 
 def _tallies(heard: Heard, state: State) -> dict[str, Tally]:
@@ -219,20 +246,6 @@ def _participant(bank: str, one: BankHeard, spending: Spending | None) -> Partic
         accepted_at=one.accepted_at,
         epsilon=None if spending is None else spending.epsilon,
     )
-
-
-def _spent_in_ledger(plan: Plan, path: Path) -> Spending | None:
-    return phase_spending(plan, charged(Ledger(path).charges(plan.hash)), "ledgers-on-this-machine")
-
-
-def _spent_as_heard(plan: Plan, one: BankHeard) -> Spent:
-    """At least what left; a reply that came twice counts twice, but no more than the bank's gate lets through."""
-    spent = Spent()
-    for kind, count in sorted(one.replies.items()):
-        mechanism = plan.mechanism(kind)
-        if mechanism is not None:
-            spent = spent.add(mechanism, min(count, plan.paid_releases(kind)))
-    return spent
 
 
 def _read_plan(path: Path) -> Plan:

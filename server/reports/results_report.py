@@ -27,7 +27,7 @@ from fraudfl.results.pictures.canvas import standalone
 from fraudfl.results.reading_kinds import readiness, watching
 from fraudfl.trust.keys import fingerprint, load_key, now_text, public_text
 from pipelines.world import State
-from server.models.bundles import registered
+from server.models.registered import registered
 from server.models.versions import Version
 from server.phases.past import origin_of
 from server.reports.reporting import PACKAGES
@@ -121,7 +121,7 @@ def _phases(workspace: Workspace, problems: Problems) -> Iterator[PhaseResult]:
     settings = workspace.phases()
     order = {phase.name: number for number, phase in enumerate(settings)}
     for phase in sorted(settings, key=lambda one: order.get(workspace.within(one.name) or one.name, 0)):
-        folder = workspace.phase(phase.name)
+        folder = workspace.stored(phase.name)
         if folder.roster() is not None:
             found = problems.attempt(_phase, workspace, phase, folder, problems)
             if found is not None:

@@ -25,14 +25,14 @@ class FileCheckpoints:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Use `folder`, creating it when there is none."""
+        """Use `folder`, which the first checkpoint makes when there is none."""
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Store it; after a crash either the old or the new one is found whole."""
         arrays = {name: np.ascontiguousarray(array) for name, array in checkpoint.arrays.items()}
         facts = {"round": str(checkpoint.round), "facts": json.dumps(checkpoint.facts)}
+        self._folder.mkdir(parents=True, exist_ok=True)
         write_whole(self._file(checkpoint.round), lambda part: save_file(arrays, part, metadata=facts))
         for old in self._files()[:-KEPT]:
             if not old.with_suffix(_KEPT_MARK).exists():
@@ -61,6 +61,7 @@ class FileCheckpoints:
     def note_attempt(self, kind: Kind, round_number: int, attempt: int) -> None:
         """Remember that an attempt began."""
         facts = {"kind": kind, "round": round_number, "attempt": attempt}
+        self._folder.mkdir(parents=True, exist_ok=True)
         write_whole(self._attempt_file, lambda part: part.write_text(json.dumps(facts)))
 
     def attempt(self, kind: Kind, round_number: int) -> int:

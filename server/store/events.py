@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,25 @@ class EventLog:
         line = json.dumps({"event": name, "time": round(time.time(), 3), **facts})
         with self._path.open("a") as file:
             file.write(line + "\n")
+
+
+def read_lines(path: Path) -> list[str]:
+    """The whole lines of a file of events, in order; one that is being written just now is left out."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole, _, _ = text.rpartition("\n")
+    return whole.splitlines()
+
+
+def events_named(name: str, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The events of one name, in order, of lines as `EventLog` writes them; damaged ones are left out.
+
+    Only lines that begin as such an event does are read as JSON: few of a phase's events tell of its rounds.
+    """
+    beginning = f'{{"event": {json.dumps(name)},'
+    for line in lines:
+        if line.startswith(beginning):
+            with suppress(ValueError):
+                yield json.loads(line)
 
 
 class EventReader:

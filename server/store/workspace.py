@@ -24,9 +24,8 @@ class PhaseFolder:
     """What the coordinator keeps of one phase."""
 
     def __init__(self, path: Path) -> None:
-        """Use the folder, creating it when there is none."""
+        """Name the folder; nothing is read or made yet."""
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
 
     @property
     def checkpoints(self) -> Path:
@@ -42,6 +41,7 @@ class PhaseFolder:
         """The phase instance's name, made once; a resumed phase keeps it."""
         path = self.path / "instance"
         if not path.exists():
+            self.path.mkdir(parents=True, exist_ok=True)
             write_whole(path, lambda part: part.write_text(secrets.token_hex(8)))
         return path.read_text().strip()
 
@@ -164,7 +164,13 @@ class Workspace:
         return self.coordinator / "added-phases.json"
 
     def phase(self, name: str) -> PhaseFolder:
-        """The folder of one phase."""
+        """The folder of one phase, made when there is none."""
+        folder = self.stored(name)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def stored(self, name: str) -> PhaseFolder:
+        """The folder of one phase for those who only read; it is not made."""
         return PhaseFolder(self.coordinator / "phases" / name)
 
     def bank_ids(self) -> list[str]:

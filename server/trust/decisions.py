@@ -118,7 +118,7 @@ def _phase_folder(workspace: Workspace, phase: str) -> PhaseFolder:
     names = [settings.name for settings in workspace.phases()]
     if phase not in names:
         raise GateError(f"there is no phase {phase!r}; the consortium has {', '.join(names)}")
-    return workspace.phase(phase)
+    return workspace.stored(phase)
 
 
 def _pki(workspace: Workspace) -> Pki:

@@ -25,8 +25,12 @@ PROBES = ("/_stcore/health", "/_stcore/host-config")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 
 
-def opened(name: str, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    """One page of a workspace, after it was drawn."""
+def opened(name: str, workspace: Path, monkeypatch: pytest.MonkeyPatch, user: dict[str, Any] | None = None) -> AppTest:
+    """One page of a workspace, after it was drawn.
+
+    Args:
+        user: What the login says of the reader, where there is one.
+    """
     monkeypatch.setenv(WORKSPACE, str(workspace))
 
     def script(name: str) -> None:
@@ -34,7 +38,9 @@ def opened(name: str, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> AppTe
 
         next(page for page in PAGES if page.name == name).show()
 
-    return AppTest.from_function(script, kwargs={"name": name}, default_timeout=120).run()
+    page = AppTest.from_function(script, kwargs={"name": name}, default_timeout=120)
+    page.user = user or {}
+    return page.run()
 
 
 def words(page: AppTest) -> str:
@@ -43,12 +49,22 @@ def words(page: AppTest) -> str:
     return "\n".join(str(part.value) for part in parts)
 
 
-@contextmanager
-def served(*options: str) -> Iterator[str]:
-    """Where a really started `fraudfl dashboard` answers, while it is needed."""
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextmanager
+def served(*options: str, port: int = 0) -> Iterator[str]:
+    """Where a really started `fraudfl dashboard` answers, while it is needed.
+
+    Args:
+        port: 0 for any.
+    """
+    port = port or free_port()
     command = [sys.executable, "-m", "server.cli", "dashboard", *options, "--port", str(port)]
     where = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:

@@ -15,6 +15,8 @@ from app.parts import documents
 from app.parts.tables import as_csv
 from fraudfl.errors import TrustError
 from fraudfl.report.sealing import SEAL_FILE
+from pipelines.world import State
+from server.store.checkpoint import FileCheckpoints
 from server.store.workspace import Workspace
 
 NAMES = [page.name for page in PAGES]
@@ -82,11 +84,41 @@ def test_bytes_by_bank_and_by_phase_are_those_of_the_summary(
     page = opened("transfer", ran, monkeypatch)
     moved = summary["phases"][0]["transfer"]
     tables = [one.value for one in page.dataframe]
-    by_bank = next(one for one in tables if "bank" in one.columns)
+    by_bank = next(one for one in tables if "bank" in one.columns and "round" not in one.columns)
     assert by_bank["up, MB"].sum() * 1e6 == pytest.approx(moved["bytes_up"])
     assert by_bank["down, MB"].sum() * 1e6 == pytest.approx(moved["bytes_down"])
     by_phase = next(one for one in tables if "raw CSV, MB" in one.columns)
     assert by_phase["raw CSV, MB"][0] == pytest.approx(moved["raw_csv_bytes"] / 1e6, abs=1e-3)
+
+
+def test_bytes_of_a_bank_by_round_are_those_that_the_events_told(
+    ran: Path, summary: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = opened("transfer", ran, monkeypatch)
+    events = (ran / "coordinator" / "phases" / "pilot" / "events.jsonl").read_text().splitlines()
+    last = [event for event in map(json.loads, events) if event["event"] == "round"][-1]
+    shown = next(one.value for one in page.dataframe if {"bank", "round"} <= {*one.value.columns})
+    assert {*shown["round"]} == set(range(1, summary["phases"][0]["rounds"] + 1))
+    for bank, (up, down) in last["by_bank"].items():
+        rows = shown[shown["bank"] == bank]
+        assert rows["up, MB"].sum() * 1e6 == pytest.approx(up)
+        assert rows["down, MB"].sum() * 1e6 == pytest.approx(down)
+    page.selectbox(key="bank").select("bank-02").run()
+    assert not page.exception
+    of_one = next(one.value for one in page.dataframe if {"way", "round"} <= {*one.value.columns})
+    assert of_one["MB"].sum() * 1e6 == pytest.approx(sum(last["by_bank"]["bank-02"]))
+
+
+def test_what_the_codec_saved_is_stated_from_the_vectors_that_were_sent(
+    ran: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = opened("transfer", ran, monkeypatch)
+    state, _ = State.from_checkpoint(FileCheckpoints(ran / "coordinator/phases/pilot/checkpoints").latest())
+    up = state.weights["up"]
+    assert up.vectors == 4 * 4
+    assert f"{up.vectors} vectors of {state.model.size:,} weights, {up.saved(state.model.size):.1%}".replace(
+        "%", " %"
+    ) in words(page)
 
 
 def test_gains_of_banks_are_those_of_the_summary(

@@ -190,3 +190,34 @@ def test_a_late_reply_that_is_wrong_is_dropped_with_its_reason_and_the_phase_goe
     assert (dropped["bank"], dropped["round"]) == (ILL, 1)
     assert dropped["reason"]
     assert phase.state.model.tobytes() == without(consortium, "plain", {1, 2}, **terms).state.model.tobytes()
+
+
+def test_events_of_rounds_tell_what_each_bank_has_moved_and_the_weights_are_counted_as_packed(
+    consortium: Make,
+) -> None:
+    one = consortium(codec={"up": "int8", "down": "float32"})
+    run = one.phase()
+    run_phase(run, ())
+    rounds = one.events("round")
+    assert len(rounds) == run.plan.rounds
+    for facts in rounds:
+        # Every bank takes part in every round.
+        assert {*facts["by_bank"]} == {*one.fleet.banks()}
+        for place, way in enumerate(("bytes_up", "bytes_down")):
+            assert sum(pair[place] for pair in facts["by_bank"].values()) == facts[way]
+    up, down, size = run.state.weights["up"], run.state.weights["down"], run.state.model.size
+    assert up.vectors == len(one.fleet.banks()) * run.plan.rounds
+    # A byte for each weight, a scale for each tensor and two bytes before them; nothing here squeezes further.
+    assert up.vectors * size < up.bytes < up.vectors * (size + 64)
+    assert up.saved(size) == pytest.approx(0.75, abs=0.05)
+    # Plain floats squeeze a little.
+    assert 0 <= down.saved(size) < 0.3
+
+
+def test_a_phase_that_goes_on_tells_of_every_bank_anew_and_counts_weights_on(consortium: Make) -> None:
+    run = consortium().phase()
+    run_phase(run, ())
+    again, _ = State.from_checkpoint(run.state.to_checkpoint({}))
+    assert again.weights == run.state.weights
+    assert run.state.newly_moved()["by_bank"].keys() <= again.newly_moved()["by_bank"].keys()
+    assert again.newly_moved()["by_bank"] == {}

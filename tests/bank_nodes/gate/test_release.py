@@ -9,16 +9,18 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from memory_fleet import MADE_UP, PRIVATE, asking, draft_of, make_bank, plan_of, plan_with
+from memory_fleet import MADE_UP, PRIVATE, asking, draft_of, make_bank, plan_of, plan_with, set_policy
 
 import bank_nodes
 from bank_nodes.gate.checks import MAX_REPLY_BYTES, Draft
 from bank_nodes.gate.release import Gate
 from fraudfl.errors import PlanError, PrivacyError, ReleaseRefused, TrustError
 from fraudfl.folder import BankFolder
+from fraudfl.introduction import Introduction
 from fraudfl.plan import Plan
 from fraudfl.privacy.ledger import Ledger
 from fraudfl.privacy.mechanisms import DpSgd
@@ -195,6 +197,17 @@ def test_a_plan_under_anothers_hash_is_refused(folder: BankFolder) -> None:
     with pytest.raises(PlanError, match=f"hash is {CLOSED.hash[:12]}, the request says {OPEN.hash[:12]}"):
         Gate(folder).join(request)
     assert not (folder.path / "plans").exists()
+
+
+def test_a_bank_says_which_release_it_runs_and_when_it_works(folder: BankFolder) -> None:
+    set_policy(folder.path, hours={"zone": "Europe/Berlin", "windows": ["mon-fri 22:00-06:00"]})
+    said = Introduction.from_values(Gate(folder).join(asking(OPEN, "join")).values)
+    assert said == Introduction(software=version("fraudfl"), hours="mon-fri 22:00-06:00 (Europe/Berlin)")
+
+
+def test_a_bank_that_keeps_its_hours_to_itself_does_not_tell_them(folder: BankFolder) -> None:
+    set_policy(folder.path, hours={"windows": ["mon-fri 22:00-06:00"], "told": False})
+    assert Introduction.from_values(Gate(folder).join(asking(OPEN, "join")).values).hours == ""
 
 
 def test_a_request_to_join_without_a_plan_is_refused(folder: BankFolder) -> None:

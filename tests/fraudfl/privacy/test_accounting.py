@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from fraudfl.errors import PrivacyError
 from fraudfl.privacy.accounting import Spent, calibrate_noise, epsilon
-from fraudfl.privacy.mechanisms import DpSgd, mechanism_from_dict
+from fraudfl.privacy.mechanisms import DpSgd, gaussian_event, mechanism_from_dict
+from fraudfl.privacy.pld import event_epsilon, steps_epsilon
 
 ROUND = DpSgd(sampling_rate=0.05, noise_multiplier=1.1, clip_norm=1.0, steps=20, expected_batch=500.0)
 OTHER = DpSgd(sampling_rate=0.01, noise_multiplier=2.0, clip_norm=0.5, steps=7, expected_batch=500.0)
@@ -46,6 +47,15 @@ def test_epsilon_of_one_round_equals_dp_accounting():
 def test_epsilon_of_many_rounds_and_two_kinds_equals_dp_accounting():
     expected = oracle([(step(0.05, 1.1), 200), (step(0.01, 2.0), 7)], 1e-6)
     assert epsilon([ROUND, OTHER] + [ROUND] * 9, 1e-6) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("full", [(), ((1.0, 9.0),)])
+def test_epsilon_by_kept_distributions_is_that_of_the_accountant_to_the_last_bit(full):
+    # The second number of the same steps is composed from the distribution that the first one left.
+    for times in (3, 50):
+        steps = (((0.03, 1.3), times), *((step, 2) for step in full))
+        events = [gaussian_event(rate, noise, count) for (rate, noise), count in steps]
+        assert steps_epsilon(steps, 1e-6) == event_epsilon(dp_accounting.ComposedDpEvent(events), 1e-6)
 
 
 def test_pld_is_no_looser_than_renyi_accounting():

@@ -37,3 +37,16 @@ def test_lines_that_are_no_events_are_counted_and_skipped() -> None:
     heard = Heard.from_lines([whole, *cut])
     assert (heard.unread, list(heard.banks)) == (6, ["a"])
     assert Heard.from_lines([]) == Heard()
+
+
+def test_what_a_bank_said_of_itself_and_when_it_was_heard_last_are_known() -> None:
+    heard = Heard.from_lines(
+        [
+            line("introduced", 1.0, bank="a", software="0.1.0", hours="always (UTC)"),
+            line("heard", 1.0, kind="join", round=0, bank="a", of=1),
+            line("heard", 90.0, kind="train", round=1, bank="a", of=1),
+            line("introduced", 95.0, bank="a", software="0.2.0", hours=""),
+        ]
+    )
+    one = heard.banks["a"]
+    assert (one.last_at, one.software, one.hours) == ("1970-01-01T00:01:30+00:00", "0.2.0", "")

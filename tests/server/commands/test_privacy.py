@@ -12,6 +12,7 @@ import typer
 import yaml
 from click.testing import Result
 from dp_accounting import pld
+from rich.console import Console
 from typer.testing import CliRunner
 
 from fraudfl.errors import ConfigError
@@ -107,7 +108,6 @@ def test_what_whole_numbers_take_of_delta_is_bounded_and_within_what_is_set_asid
 def test_the_tables_name_unit_delta_and_in_red_what_is_not_covered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(privacy, "_out", privacy.Console(emoji=False, highlight=False, width=160))
     with privacy._out.capture() as captured:
         assert invoke(tmp_path, phase_with(cohort=8)).exit_code == 0
     said = captured.get()
@@ -120,7 +120,7 @@ def test_the_tables_name_unit_delta_and_in_red_what_is_not_covered(
         "not covered by ε: score histograms",
     ):
         assert text in said
-    coloured = privacy.Console(emoji=False, highlight=False, width=160, force_terminal=True, color_system="standard")
+    coloured = Console(emoji=False, highlight=False, width=160, force_terminal=True, color_system="standard")
     monkeypatch.setattr(privacy, "_out", coloured)
     with coloured.capture() as captured:
         invoke(tmp_path, DISTRIBUTED)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from memory_fleet import PRIVATE, tiny_config
+from memory_fleet import PRIVATE, plan_of, tiny_config
 
 from fraudfl.data.simulate import GENERATED_CONTRACT
-from fraudfl.errors import ConfigError
-from fraudfl.privacy.accounting import epsilon
-from server.phases.budgeting import forecast
+from fraudfl.errors import ConfigError, PrivacyError
+from fraudfl.privacy.accounting import Spent, epsilon
+from server.phases.budgeting import forecast, what_if
 
 
 def test_looks_are_part_of_the_forecast_and_come_with_their_rounds() -> None:
@@ -40,3 +40,31 @@ def test_a_bank_that_takes_part_in_some_rounds_pays_for_those_and_the_forecast_c
     config = tiny_config(phase)
     with pytest.raises(ConfigError, match=r"rounds_per_bank` is 1; set it to \d+ or more"):
         forecast(config, config.phases[0], GENERATED_CONTRACT)
+
+
+def test_what_if_nothing_is_changed_is_what_the_phase_costs() -> None:
+    phase = {**PRIVATE, "rounds": 10}
+    config = tiny_config(phase)
+    plan = plan_of(**phase)
+    assert plan.noise_multiplier is not None
+    same = what_if(plan, plan.rounds, plan.noise_multiplier)
+    assert same == forecast(config, config.phases[0], GENERATED_CONTRACT).points[-1]
+
+
+def test_what_if_more_rounds_or_more_noise_is_accounted_for_as_the_ledger_does() -> None:
+    plan = plan_of(**PRIVATE)
+    noise = plan.noise_multiplier
+    assert noise is not None
+    assert plan.round_mechanism is not None
+    longer, quieter = what_if(plan, 3 * plan.rounds, noise), what_if(plan, plan.rounds, 2 * noise)
+    charged = Spent().add(plan.round_mechanism, 3 * plan.rounds)
+    assert (longer.rounds, longer.epsilon) == (3 * plan.rounds, charged.epsilon(plan.delta))
+    assert quieter.epsilon < what_if(plan, plan.rounds, noise).epsilon < longer.epsilon
+
+
+def test_what_if_is_refused_where_there_is_no_noise_or_nothing_to_do() -> None:
+    with pytest.raises(PrivacyError, match="trains without noise"):
+        what_if(plan_of(), 5, 1.0)
+    for rounds, noise in ((0, 1.0), (5, 0.0)):
+        with pytest.raises(ValueError, match="at least 1"):
+            what_if(plan_of(**PRIVATE), rounds, noise)
