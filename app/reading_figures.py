@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,26 +49,26 @@ def windows(workspace: Workspace, phase: str) -> WatchedWindows | None:
     Raises:
         CheckpointError: when the phase's checkpoint does not fit its plan.
     """
-    agreed = plan(workspace, phase)
+    whole = plan(workspace, phase)
     facts = records(workspace, phase).state.notes
-    if agreed.watch is None or not facts:
+    if whole.watch is None or not facts:
         return None
     try:
         notes = Notes.from_facts(facts)
     except (KeyError, TypeError, ValueError) as error:
         where = phase_folder(workspace, phase) / "checkpoints"
         raise CheckpointError(f"{where}: the notes of {phase} cannot be read ({error!r})") from error
-    spec, bins = agreed.watch, agreed.score_bins
+    spec, bins = whole.watch, whole.score_bins
     observed = (Observed.from_facts(notes.observed[number], spec.size, bins) for number in sorted(notes.observed))
-    return WatchedWindows(agreed, spec, tuple(observed))
+    return WatchedWindows(whole, spec, tuple(observed))
 
 
-def bank_drifts(workspace: Workspace, phase: str) -> BankDrifts | None:
-    """Drift at single banks; None where their folders are elsewhere."""
+def bank_drifts(workspace: Workspace, phase: str, banks: Sequence[str]) -> BankDrifts | None:
+    """Drift at these banks; None where their folders are elsewhere."""
     instance = phase_folder(workspace, phase) / "instance"
     name = instance.read_text().strip() if instance.exists() else ""
-    kept = workspace.banks.glob(f"*/monitoring/{name}") if name else ()
-    return _bank_drifts(str(workspace.path), phase, _stamp(*kept))
+    kept = (workspace.banks / bank / "monitoring" / name for bank in banks) if name else ()
+    return _bank_drifts(str(workspace.path), phase, tuple(banks), _stamp(*kept))
 
 
 def label_delays(workspace: Workspace) -> LabelDelays | None:
@@ -87,8 +88,8 @@ def _way_scores(folder: str, stamp: Stamp) -> WayScores | None:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading what banks keep of each window")
-def _bank_drifts(path: str, phase: str, stamp: Stamp) -> BankDrifts | None:
-    return read_bank_drifts(Workspace(Path(path)), phase) if stamp else None
+def _bank_drifts(path: str, phase: str, banks: tuple[str, ...], stamp: Stamp) -> BankDrifts | None:
+    return read_bank_drifts(Workspace(Path(path)), phase, banks) if stamp else None
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading amounts of frauds")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import altair as alt
 import numpy as np
 import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from app import reading_figures
+from app import reading, reading_figures
 from app.parts import charts, frame
 from app.parts.charts import Drawn
 from app.parts.tables import Row, table
@@ -29,9 +27,8 @@ _FEW = 40
 def drift_by_bank(workspace: Workspace, phase: PhaseResult) -> None:
     """PSI of each bank in each window, of a feature that the reader chooses."""
     st.subheader("Drift by bank", anchor=False)
-    found = frame.attempt(lambda: reading_figures.bank_drifts(workspace, phase.name))
-    shown = [] if found is None else banks_shown(found.banks)
-    if found is None or not shown:
+    found = _shown(workspace, phase)
+    if found is None:
         st.caption(
             "What moved at a single bank stays at that bank: no plan lists it as released. Each sees its own with "
             "`bank-node monitoring DIR`. In a simulation, where all banks' folders are on one machine, it is shown."
@@ -39,12 +36,14 @@ def drift_by_bank(workspace: Workspace, phase: PhaseResult) -> None:
         return
     names = [_LARGEST, *sorted(found.names, key=lambda name: name != "score")]
     chosen = st.selectbox("What moved", names, key="moved", bind="query-params", width=320) or _LARGEST
-    rows = _rows(found, shown, found.largest(_SIGNIFICANT) if chosen == _LARGEST else found.of(chosen))
+    rows = _rows(found, found.largest(_SIGNIFICANT) if chosen == _LARGEST else found.of(chosen))
     if not rows:
         st.caption("No bank has windows enough yet to compare one with its own quiet ones.")
         return
     worst = max(rows, key=lambda row: float(str(row["PSI"])))
-    said = f"PSI ({chosen}) of {count_of(len(shown), 'bank')} by window; most: {worst['PSI']:.3g} at {worst['bank']}"
+    said = (
+        f"PSI ({chosen}) of {count_of(len(found.banks), 'bank')} by window; most: {worst['PSI']:.3g} at {worst['bank']}"
+    )
     charts.show(_chart(rows), f"{said}, window from {worst['window begins']}.")
     st.caption(
         "Each bank's windows are compared with its own quiet windows, from its exact counts. PSI: population stability "
@@ -54,12 +53,18 @@ def drift_by_bank(workspace: Workspace, phase: PhaseResult) -> None:
         table(f"{phase.name}-bank-drift", rows, f"Drift ({chosen}) of {phase.name} by bank and window")
 
 
-def _rows(found: BankDrifts, shown: Collection[str], psi: NDArray[np.float64]) -> list[Row]:
+def _shown(workspace: Workspace, phase: PhaseResult) -> BankDrifts | None:
+    """The banks that the reader may see; None where there are none."""
+    banks = banks_shown(reading.roster(workspace, phase.name))
+    return frame.attempt(lambda: reading_figures.bank_drifts(workspace, phase.name, banks))
+
+
+def _rows(found: BankDrifts, psi: NDArray[np.float64]) -> list[Row]:
     return [
         {"window begins": window, "bank": bank, "PSI": float(psi[place, number])}
         for number, window in enumerate(found.windows)
         for place, bank in enumerate(found.banks)
-        if bank in shown and np.isfinite(psi[place, number])
+        if np.isfinite(psi[place, number])
     ]
 
 

@@ -13,7 +13,8 @@ from app.parts import charts, frame
 from app.parts.tables import Row, table
 from app.parts.theme import dark
 from app.views.bank_drift import drift_by_bank
-from app.views.distributions import label_delay, scores_by_window
+from app.views.distributions import scores_by_window
+from app.views.label_delay import label_delay
 from fraudfl.report.words import NONE, count_of
 from fraudfl.results.facts import PhaseResult
 from fraudfl.results.kinds import WatchedWindow, Watching

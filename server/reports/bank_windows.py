@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +41,11 @@ class BankDrifts:
         return np.where(compared, surely.max(axis=2, initial=0.0), np.nan)
 
 
-def bank_drifts(workspace: Workspace, phase: str) -> BankDrifts | None:
-    """What the banks of a monitoring phase found; None where their folders are elsewhere, or nothing was compared yet.
+def bank_drifts(workspace: Workspace, phase: str, banks: Collection[str]) -> BankDrifts | None:
+    """What banks found in a monitoring phase; None where their folders are elsewhere, or nothing was compared yet.
+
+    Args:
+        banks: Whose folders are opened; no other is.
 
     Raises:
         SourceError: naming the file that cannot be read.
@@ -50,7 +54,7 @@ def bank_drifts(workspace: Workspace, phase: str) -> BankDrifts | None:
     if not instance.exists():
         return None
     found: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
-    for folder in bank_paths(workspace.banks):
+    for folder in (path for path in bank_paths(workspace.banks) if path.name in banks):
         try:
             for report in kept_reports(folder, instance.read_text().strip()):
                 first = str(report["window"]).partition("..")[0]

@@ -9,6 +9,8 @@ from fraudfl.errors import CheckpointError
 from fraudfl.results.measured import Estimate
 from server.store.workspace import Workspace, read_json
 
+_READINESS = "readiness.json"  # as an assessment names it; its module brings what training needs
+
 
 @dataclass(frozen=True)
 class LabelDelays:
@@ -30,7 +32,7 @@ def label_delays(workspace: Workspace) -> LabelDelays | None:
         CheckpointError: naming the file that cannot be read.
     """
     for phase in reversed(workspace.phases()):
-        path = workspace.coordinator / "phases" / phase.name / READINESS
+        path = workspace.coordinator / "phases" / phase.name / _READINESS
         facts = read_json(path) or {}
         try:
             within = {

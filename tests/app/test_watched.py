@@ -13,7 +13,7 @@ import pytest
 from looking import opened, words
 from streamlit.testing.v1 import AppTest
 
-from app.place import WORKSPACE
+from app.place import BANK, WORKSPACE
 from fraudfl.access.roles import Reader
 
 WINDOWS = ["2025-03-02", "2025-03-12", "2025-03-22", "2025-04-01", "2025-04-11"]
@@ -77,6 +77,13 @@ def test_drift_of_single_banks_is_not_shown_to_who_may_not_look(watched: Path, m
     assert not page.exception
     assert not [one for one in page.dataframe if {"bank", "PSI"} <= {*one.value.columns}]
     assert "stays at that bank" in words(page)
+
+
+def test_a_bank_s_view_shows_that_bank_s_own_drift(watched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(BANK, "bank-02")
+    page = opened("monitoring", watched, monkeypatch)
+    assert not page.exception
+    assert {*shown(page, "bank", "PSI")["bank"]} == {"bank-02"}
 
 
 def test_where_banks_are_elsewhere_the_page_says_where_their_drift_is(

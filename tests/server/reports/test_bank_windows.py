@@ -13,6 +13,7 @@ from server.reports.bank_windows import bank_drifts
 from server.store.workspace import Workspace
 
 INSTANCE = "abc123"
+BANKS = ("north", "south")
 
 
 def keep(workspace: Path, bank: str, number: int, drifts: dict[str, tuple[float, float]], of: str = INSTANCE) -> Path:
@@ -33,7 +34,7 @@ def test_each_figure_is_at_its_bank_window_and_feature(tmp_path: Path) -> None:
     keep(tmp_path, "north", 2, {"amount": (0.3, 0.001), "score": (0.05, 0.5)})
     keep(tmp_path, "south", 2, {"score": (0.2, 0.2)})
     keep(tmp_path, "south", 2, {"score": (9.0, 0.0)}, of="another-phase")
-    found = bank_drifts(Workspace(tmp_path), "watch")
+    found = bank_drifts(Workspace(tmp_path), "watch", BANKS)
     assert found is not None
     assert (found.banks, found.windows) == (("north", "south"), ("2025-01-01", "2025-02-01"))
     np.testing.assert_array_equal(found.of("score"), [[np.nan, 0.05], [np.nan, 0.2]])
@@ -43,9 +44,9 @@ def test_each_figure_is_at_its_bank_window_and_feature(tmp_path: Path) -> None:
 
 def test_where_nothing_was_compared_or_banks_are_elsewhere_there_is_nothing(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    assert bank_drifts(workspace, "watch") is None
+    assert bank_drifts(workspace, "watch", BANKS) is None
     keep(tmp_path, "north", 1, {})
-    assert bank_drifts(workspace, "watch") is None
+    assert bank_drifts(workspace, "watch", BANKS) is None
 
 
 @pytest.mark.parametrize(
@@ -55,4 +56,4 @@ def test_a_report_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> Non
     path = keep(tmp_path, "north", 1, {"score": (0.1, 0.1)})
     path.write_text(text)
     with pytest.raises(SourceError, match=str(tmp_path / "banks" / "north")):
-        bank_drifts(Workspace(tmp_path), "watch")
+        bank_drifts(Workspace(tmp_path), "watch", BANKS)
