@@ -73,9 +73,10 @@ def picture(page: Page, workspace: Path) -> bytes:
     page.wait_for_timeout(1000)  # what is laid out anew in the higher window is drawn again
     page.wait_for_function(DRAWN, timeout=120_000)
     page.evaluate(RENAME, [str(workspace.resolve()), str(workspace)])
-    file = io.BytesIO()
-    # All colours stay: with a palette, lines would change theirs.
-    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(file, "PNG", optimize=True)
+    whole, file = Image.open(io.BytesIO(page.screenshot())).convert("RGB"), io.BytesIO()
+    # Of Pillow's ways the one that keeps the colours of thin lines.
+    reduced = whole.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    reduced.save(file, "PNG", optimize=True)
     return file.getvalue()
 
 

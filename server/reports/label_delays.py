@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fraudfl.assessment.report import READINESS
 from fraudfl.errors import CheckpointError
 from fraudfl.results.measured import Estimate
 from server.store.workspace import Workspace, read_json
