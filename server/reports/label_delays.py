@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fraudfl.assessment.report import READINESS
 from fraudfl.errors import CheckpointError
 from fraudfl.results.measured import Estimate
 from server.store.workspace import Workspace, read_json
-
-_READINESS = "readiness.json"  # as an assessment names it; its module brings what training needs
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ def label_delays(workspace: Workspace) -> LabelDelays | None:
         CheckpointError: naming the file that cannot be read.
     """
     for phase in reversed(workspace.phases()):
-        path = workspace.coordinator / "phases" / phase.name / _READINESS
+        path = workspace.coordinator / "phases" / phase.name / READINESS
         facts = read_json(path) or {}
         try:
             within = {
