@@ -74,8 +74,8 @@ def picture(page: Page, workspace: Path) -> bytes:
     page.wait_for_function(DRAWN, timeout=120_000)
     page.evaluate(RENAME, [str(workspace.resolve()), str(workspace)])
     whole, file = Image.open(io.BytesIO(page.screenshot())).convert("RGB"), io.BytesIO()
-    # Of Pillow's ways the one that keeps the colours of thin lines.
-    reduced = whole.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    # This keeps the colours of thin lines, and then those of large areas.
+    reduced = whole.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     reduced.save(file, "PNG", optimize=True)
     return file.getvalue()
 
