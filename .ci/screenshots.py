@@ -25,7 +25,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from app.pages_of import PAGES
 
-WIDTH, LEAST, MOST = 1440, 900, 6000
+WIDTH, LEAST, MOST = 1440, 900, 9000
 DRAWN = """() => {
     const app = document.querySelector('[data-testid="stApp"]');
     const charts = [...document.querySelectorAll('[data-testid="stVegaLiteChart"]')];

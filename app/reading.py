@@ -114,6 +114,12 @@ def versions(workspace: Workspace) -> tuple[Version, ...]:
     return _versions(str(workspace.path), milestones(workspace))
 
 
+def model_card(workspace: Workspace, version: Version) -> str:
+    """The card of a registered model, Markdown; empty where its phase keeps none."""
+    path = phase_folder(workspace, version.phase) / "bundle" / "MODEL_CARD.md"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def records(workspace: Workspace, phase: str) -> PhaseRecords:
     """Events and the last checkpoint of one phase."""
     folder = phase_folder(workspace, phase)

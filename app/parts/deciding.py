@@ -42,7 +42,7 @@ def decide(workspace: Workspace, chosen: Version, versions: Sequence[Version]) -
     """Let an operator promote the chosen version, or roll back to the one before."""
     if not may(_DEED):
         return
-    st.subheader("Change the champion", anchor=False)
+    st.header("Change the champion", anchor=False)
     ended: Command | None = st.session_state.get(_ENDED)
     if ended is not None:
         _tell(ended)

@@ -9,10 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Literal
 
+import streamlit as st
+
 from app.parts import deeds
 from fraudfl.errors import RuntimeFailure, TrustError
 from fraudfl.report.rendering import FILES
 from fraudfl.report.sealing import SEAL_FILE, Seal, read_public, verify_report
+from server.models.versions import Version
 from server.store.workspace import Workspace
 
 Kind = Literal["privacy", "results"]
@@ -39,6 +42,20 @@ def make(workspace: Workspace, kind: Kind) -> dict[str, bytes]:
         if command.code:
             raise RuntimeFailure(command.said())
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def offer_card(version: Version, text: str, label: str) -> None:
+    """Offer a version's model card as a file."""
+    st.download_button(
+        label,
+        text,
+        f"MODEL_CARD-{version.number}.md",
+        "text/markdown",
+        key=f"card-{version.number}",
+        icon=":material/download:",
+        type="tertiary",
+        on_click="ignore",
+    )
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:

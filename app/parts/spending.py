@@ -28,7 +28,7 @@ def over_time(workspace: Workspace, phase: Phase) -> None:
     spent = phase.spending
     if spent is None:
         return
-    st.subheader("ε in the course of the phase", anchor=False)
+    st.header("ε in the course of the phase", anchor=False)
     moments = reading.epsilon_course(workspace, phase.name)
     if not moments:
         st.caption(f"Nothing that costs ε has left in {phase.name} yet.")
@@ -103,7 +103,7 @@ def in_all_phases(phases: Sequence[Phase]) -> None:
     found = in_total(phases)
     if not found:
         return
-    st.subheader("All phases together", anchor=False)
+    st.header("All phases together", anchor=False)
     first = found[0]
     st.caption(
         f"The most that one bank spent is ε = {first.epsilon:.3f} at δ = {small(first.delta)} for one {first.unit}, in "

@@ -28,10 +28,11 @@ def colour(ink: Ink) -> str:
 
 
 def style() -> None:
-    """Mend Streamlit's own style: room for tables, contrast of captions and of JSON, and a rim on what keys reached."""
+    """Mend Streamlit's own style: room for tables, sizes, contrast of captions and JSON, a rim on what keys reached."""
     st.html(
         f"""<style>
 [data-testid="stMainBlockContainer"] {{ padding: 3.5rem 2.5rem 3rem; }}
+[data-testid="stHeading"] h2 {{ font-size: 1.6rem; }}
 [data-testid="stCaptionContainer"] {{ color: {colour("muted")}; opacity: 1; }}
 [data-testid="stCaptionContainer"] :is(p, li) {{ color: inherit; }}
 [data-testid="stJson"] .variable-value :is(div, span) {{ color: {colour("ink")} !important; }}

@@ -30,7 +30,7 @@ def ask(workspace: Workspace, phase: Phase) -> None:
     plan = reading.plan(workspace, phase.name)
     if plan.noise_multiplier is None:
         return
-    st.subheader("What if", anchor=False)
+    st.header("What if", anchor=False)
     if not st.toggle("Ask what other rounds or noise would cost", key="what-if", bind="query-params"):
         return
     left, right = st.columns(2)
@@ -54,7 +54,11 @@ def _answer(plan: Plan, rounds: int, noise: float, planned: float) -> None:
     cap = plan.privacy.epsilon
     cells = st.columns(3)
     cells[0].metric("ε at one bank", f"{asked.epsilon:.3f}", border=True)
-    cells[1].metric("δ, and the unit it protects", f"{small(plan.privacy.delta)}, {plan.privacy.unit}", border=True)
+    cells[1].metric(
+        "δ, and the unit it protects",
+        f"{small(plan.privacy.delta)}, {plan.privacy.unit}",
+        border=True,
+    )
     cells[2].metric("ε that the plan allows", f"{cap:g}", border=True)
     if plan.privacy.mode == "distributed" and asked.epsilon_colluding > asked.epsilon:
         st.caption(

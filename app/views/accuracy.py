@@ -69,7 +69,7 @@ def _scores(workspace: Workspace, phase: PhaseResult) -> None:
     """Everything that is drawn from score histograms."""
     found = frame.attempt(lambda: reading_figures.way_scores(workspace, phase.name))
     if found is None:
-        st.subheader("Precision and recall, calibration, money saved", anchor=False)
+        st.header("Precision and recall, calibration, money saved", anchor=False)
         st.caption(f"{phase.name} holds no score histogram yet; it comes when its banks have scored the model.")
         return
     plan = reading.plan(workspace, phase.name)
@@ -79,7 +79,7 @@ def _scores(workspace: Workspace, phase: PhaseResult) -> None:
 
 
 def _rounds(phase: PhaseResult) -> None:
-    st.subheader("Round by round", anchor=False)
+    st.header("Round by round", anchor=False)
     rows: list[Row] = [
         {"round": one.number, "banks": one.banks, "AUPRC": one.auprc, "loss": one.loss} for one in phase.rounds
     ]
@@ -109,7 +109,7 @@ def _rounds(phase: PhaseResult) -> None:
 
 
 def _gains(workspace: Workspace, phase: PhaseResult) -> None:
-    st.subheader("What banks gain", anchor=False)
+    st.header("What banks gain", anchor=False)
     ended = phase.status != "begun"
     metrics = outcome_of(workspace, phase.name)["metrics"] if ended else None
     every_bank = (metrics or {}).get("per_bank") or {}

@@ -26,7 +26,7 @@ _FEW = 40
 
 def drift_by_bank(workspace: Workspace, phase: PhaseResult) -> None:
     """PSI of each bank in each window, of a feature that the reader chooses."""
-    st.subheader("Drift by bank", anchor=False)
+    st.header("Drift by bank", anchor=False)
     found = _shown(workspace, phase)
     if found is None:
         st.caption(

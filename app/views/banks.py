@@ -37,7 +37,7 @@ def _draw(workspace: Workspace) -> None:
 
 
 def _participation(found: Results) -> None:
-    st.subheader("Participation, phase by phase", anchor=False)
+    st.header("Participation, phase by phase", anchor=False)
     rows: list[Row] = [
         {"phase": phase.name, "part": part, "banks": count}
         for phase in found.phases
@@ -66,7 +66,7 @@ def _participation(found: Results) -> None:
 
 
 def _banks(workspace: Workspace, phase: PhaseResult) -> None:
-    st.subheader(f"Banks of {phase.name}", anchor=False)
+    st.header(f"Banks of {phase.name}", anchor=False)
     heard = reading.records(workspace, phase.name).heard.banks
     everybody = sorted({*reading.roster(workspace, phase.name), *heard})
     silent = sum(bank not in heard or heard[bank].replies.total() == 0 for bank in everybody)
@@ -108,7 +108,7 @@ def _left_out(workspace: Workspace, phase: PhaseResult) -> None:
 
 
 def _roster(workspace: Workspace) -> None:
-    st.subheader("Roster", anchor=False)
+    st.header("Roster", anchor=False)
     if not (workspace.coordinator / "pki" / "roster.json").exists():
         frame.empty("There is no signed roster here.", f"fraudfl bank add REQUEST --workspace {workspace.path}")
         return
@@ -123,7 +123,7 @@ def _roster(workspace: Workspace) -> None:
 
 
 def _ready(found: Results) -> None:
-    st.subheader("Data readiness", anchor=False)
+    st.header("Data readiness", anchor=False)
     assessed = [phase.readiness for phase in found.phases if phase.readiness is not None]
     if not assessed:
         st.caption(

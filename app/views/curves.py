@@ -43,7 +43,7 @@ def noise_words(scores: WayScores) -> str:
 
 def precision_recall(phase: str, scores: WayScores, plan: Plan) -> None:
     """Precision against recall, of every way to train whose scores are kept."""
-    st.subheader("Precision and recall", anchor=False)
+    st.header("Precision and recall", anchor=False)
     if not scores.federated.positive.any():
         st.caption("No fraud is among the test rows, or none is left in the sums after their noise: there is no curve.")
         return
@@ -120,7 +120,7 @@ def way_dash(names: list[str]) -> alt.StrokeDash:
 
 def calibration(phase: str, scores: WayScores) -> None:
     """Whether the federated model's scores mean what they say."""
-    st.subheader("Calibration", anchor=False)
+    st.header("Calibration", anchor=False)
     found = reliability_curve(Scored(scores.federated, scores.noise_variance), ScoringConfig())
     if found is None:
         st.caption("No test transaction was scored.")

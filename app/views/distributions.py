@@ -22,7 +22,7 @@ _WINDOW, _QUIET = "this window", "quiet windows"
 
 def scores_by_window(phase: PhaseResult, found: WatchedWindows) -> None:
     """How scores are distributed in each window, and in one of them beside the quiet ones."""
-    st.subheader("Scores by window", anchor=False)
+    st.header("Scores by window", anchor=False)
     bins = found.plan.score_bins
     bands = {one.window: score_bands(one.scores, bins, one.noise) for one in found.observed}
     rows = [row for one in found.observed for row in _band_rows(first_day(found, one), one.model, bands[one.window])]

@@ -23,7 +23,7 @@ from server.store.workspace import Workspace
 
 def label_delay(workspace: Workspace, phase: PhaseResult, found: WatchedWindows) -> None:
     """When labels are taken to be known, how many were, and how long they took where that was counted."""
-    st.subheader("Label delay", anchor=False)
+    st.header("Label delay", anchor=False)
     days, after = found.plan.split.label_delay_days, found.spec.labels_after_days
     cells = st.columns(2)
     cells[0].metric(

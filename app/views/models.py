@@ -10,6 +10,7 @@ import streamlit as st
 from app import reading
 from app.parts import frame
 from app.parts.deciding import decide
+from app.parts.documents import offer_card
 from app.parts.tables import Row, table
 from fraudfl.metrics.figures import FIGURES
 from fraudfl.report.words import NONE, count_of, minute, short, small
@@ -54,7 +55,7 @@ def _row(one: Version) -> Row:
 
 
 def _one(workspace: Workspace, versions: tuple[Version, ...]) -> None:
-    st.subheader("One version", anchor=False)
+    st.header("One version", anchor=False)
     names = [str(one.number) for one in versions]
     place = next((n for n, one in enumerate(versions) if "champion" in one.aliases), len(names) - 1)
     chosen = st.selectbox("Version", names, index=place, key="version", bind="query-params", width=320)
@@ -72,7 +73,7 @@ def _one(workspace: Workspace, versions: tuple[Version, ...]) -> None:
     facts: list[Row] = [{"fact": name, "value": value} for name, value in told.items()]
     table(f"version-{one.number}", facts, f"Version {one.number}", whole=True)
     folder = reading.phase_folder(workspace, one.phase)
-    _card(folder / "bundle" / "MODEL_CARD.md", one)
+    _card(workspace, one)
     _plan(folder / "plan.json", one)
     decide(workspace, one, versions)
 
@@ -93,22 +94,12 @@ def _privacy(one: Version) -> str:
     return f"mode {one.mode}, ε at most {one.epsilon:g} at δ = {small(one.delta or 0)} per {one.unit}"
 
 
-def _card(path: Path, one: Version) -> None:
-    if not path.exists():
-        return
-    text = path.read_text(encoding="utf-8")
-    with st.expander("Model card"):
-        st.markdown(text)
-    name = f"MODEL_CARD-{one.number}.md"
-    st.download_button(
-        "Model card (Markdown)",
-        text,
-        name,
-        "text/markdown",
-        icon=":material/download:",
-        type="tertiary",
-        on_click="ignore",
-    )
+def _card(workspace: Workspace, one: Version) -> None:
+    text = reading.model_card(workspace, one)
+    if text:
+        with st.expander("Model card"):
+            st.markdown(text)
+        offer_card(one, text, "Model card (Markdown)")
 
 
 def _plan(path: Path, one: Version) -> None:
@@ -119,7 +110,7 @@ def _plan(path: Path, one: Version) -> None:
 
 
 def _compare(versions: tuple[Version, ...]) -> None:
-    st.subheader("Two versions side by side", anchor=False)
+    st.header("Two versions side by side", anchor=False)
     names = [str(one.number) for one in versions]
     left, right = st.columns(2)
     with left:
@@ -148,7 +139,7 @@ def _spelled(one: Version, name: str) -> str:
 
 
 def _decisions(found: Results) -> None:
-    st.subheader("Decisions on the champion", anchor=False)
+    st.header("Decisions on the champion", anchor=False)
     if not found.decisions:
         frame.empty("Nobody has decided on a champion.", "fraudfl models promote VERSION --by NAME --reason TEXT")
         return

@@ -31,7 +31,7 @@ _TICKS = [0, 0.1, 0.5, 1, 2, 3, 5, 10, 20, 30, 40, 50, 60, 80, 100]
 
 def money(workspace: Workspace, phase: str, scores: WayScores, plan: Plan) -> None:
     """What alerts save, by how many there are."""
-    st.subheader("Money saved", anchor=False)
+    st.header("Money saved", anchor=False)
     if not scores.federated.positive.any():
         st.caption("No fraud is among the test rows, or none is left in the sums after their noise.")
         return

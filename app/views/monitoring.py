@@ -69,7 +69,7 @@ def _watched(workspace: Workspace, phase: PhaseResult, found: Watching) -> None:
 
 
 def _alerts(phase: PhaseResult, found: Watching) -> None:
-    st.subheader("Alerts, and what was done", anchor=False)
+    st.header("Alerts, and what was done", anchor=False)
     if not found.alerts:
         st.caption("No rule raised an alert.")
     alerts: list[Row] = [
@@ -93,7 +93,7 @@ def _alerts(phase: PhaseResult, found: Watching) -> None:
 
 
 def _figures(found: Watching) -> None:
-    st.subheader("Figures by window", anchor=False)
+    st.header("Figures by window", anchor=False)
     cells = st.columns(2)
     for place, (name, title, ink, percent, of) in enumerate(_FIGURES):
         rows: list[Row] = [
@@ -110,7 +110,7 @@ def _figures(found: Watching) -> None:
 
 
 def _drift(phase: PhaseResult, found: Watching) -> None:
-    st.subheader("Drift by feature", anchor=False)
+    st.header("Drift by feature", anchor=False)
     rows: list[Row] = [
         {
             "window begins": window.first,
@@ -151,7 +151,7 @@ def _drift(phase: PhaseResult, found: Watching) -> None:
 
 
 def _windows(phase: PhaseResult, found: Watching) -> None:
-    st.subheader("Windows", anchor=False)
+    st.header("Windows", anchor=False)
     rows: list[Row] = [
         {
             "window": one.number,
@@ -159,8 +159,13 @@ def _windows(phase: PhaseResult, found: Watching) -> None:
             "model": one.model,
             "rows": one.rows,
             "largest PSI": max((drift.psi for drift in one.drifts), default=None),
-            **{title: None if (figure := of(one)) is None else figure.value for _, title, _, _, of in _FIGURES},
+            **{title: _cell(of(one), percent) for _, title, _, percent, of in _FIGURES},
         }
         for one in found.windows
     ]
     table(f"{phase.name}-windows", rows, f"Windows of {phase.name}")
+
+
+def _cell(figure: Estimate | None, percent: bool) -> float | None:
+    """A figure in the unit of its heading."""
+    return None if figure is None else figure.value * (100 if percent else 1)

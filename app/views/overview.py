@@ -109,7 +109,7 @@ def _spent(phase: PhaseResult) -> None:
 
 
 def _champion(found: Results) -> None:
-    st.subheader("Champion and challenger", anchor=False)
+    st.header("Champion and challenger", anchor=False)
     named = [one for one in found.models if {"champion", "challenger"} & {*one.aliases}]
     if not named:
         frame.empty(
@@ -139,7 +139,7 @@ def _model(one: Model) -> None:
 
 
 def _timeline(found: Results) -> None:
-    st.subheader("Phases and their gates", anchor=False)
+    st.header("Phases and their gates", anchor=False)
     drawn = pictures(found)["timeline"]
     st.image(on_page(drawn.svg, dark=dark()), alt=drawn.alt, width=900)
 

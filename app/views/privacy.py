@@ -54,7 +54,7 @@ def _draw(workspace: Workspace) -> None:
 
 
 def _phases(phases: tuple[Phase, ...]) -> None:
-    st.subheader("Spent of budget, phase by phase", anchor=False)
+    st.header("Spent of budget, phase by phase", anchor=False)
     rows: list[Row] = [
         {
             "phase": phase.name,
@@ -90,7 +90,10 @@ def _spent_chart(phases: list[Phase]) -> Drawn:
     base = alt.Chart(pd.DataFrame(rows))
     y = alt.Y("phase:N", sort=[str(row["phase"]) for row in rows], title=None, axis=alt.Axis(labelLimit=320))
     tips = ["phase", alt.Tooltip("ε", format=".4f"), "cap"]
-    bars = base.mark_bar(height=18, color=colour("blue")).encode(y=y, x=alt.X("ε:Q", title="ε"), tooltip=tips)
+    # Room for the mark at the end.
+    most = 1.02 * max(max(one.spending.epsilon, one.spending.cap or 0) for one in phases if one.spending is not None)
+    x = alt.X("ε:Q", title="ε", scale=alt.Scale(domain=[0, most], nice=False))
+    bars = base.mark_bar(height=18, color=colour("blue")).encode(y=y, x=x, tooltip=tips)
     caps = base.mark_tick(color=colour("vermillion"), thickness=3, size=26).encode(y=y, x="cap:Q", tooltip=tips)
     return alt.layer(bars, caps).properties(height=44 * len(rows) + 70)
 
@@ -125,7 +128,7 @@ def _promise(phase: Phase) -> None:
 
 
 def _banks(phase: Phase) -> None:
-    st.subheader("By bank", anchor=False)
+    st.header("By bank", anchor=False)
     shown = {*banks_shown(one.bank for one in phase.participants)}
     rows: list[Row] = [
         {
@@ -165,7 +168,7 @@ def _banks_chart(rows: list[Row], cap: float | None) -> Drawn:
 
 
 def _left(phase: Phase) -> None:
-    st.subheader("What left, by kind of release", anchor=False)
+    st.header("What left, by kind of release", anchor=False)
     rows: list[Row] = [
         {
             "kind": KIND_NAMES.get(one.kind, one.kind),
@@ -184,7 +187,7 @@ def _left(phase: Phase) -> None:
 
 
 def _audit(workspace: Workspace) -> None:
-    st.subheader("Audit", anchor=False)
+    st.header("Audit", anchor=False)
     path = workspace.coordinator / "audit.json"
     if not path.exists():
         frame.empty(

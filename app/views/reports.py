@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from app import reading
 from app.parts import documents, frame
 from app.parts.text import as_text
 from app.roles import may
@@ -20,6 +21,8 @@ _TITLES: dict[documents.Kind, tuple[str, str]] = {
     "results": ("Report of results", "What the phases came to, for the committee."),
 }
 
+_NEWEST = 8
+
 
 def show() -> None:
     """Draw the page."""
@@ -33,12 +36,26 @@ def _draw(workspace: Workspace) -> None:
                 _report(workspace, kind)
     else:
         st.caption("Reports hold figures of single banks: the consortium's operator and its compliance make them.")
+    _cards(workspace)
     _verify(workspace)
+
+
+def _cards(workspace: Workspace) -> None:
+    st.header("Model cards", anchor=False)
+    versions = reading.versions(workspace)
+    cards = [(one, text) for one in reversed(versions) if (text := reading.model_card(workspace, one))]
+    if not cards:
+        st.caption("No registered model has a card yet; a phase that trains writes one at its end.")
+    for one, text in cards[:_NEWEST]:
+        names = f", {' and '.join(one.aliases)}" if one.aliases else ""
+        documents.offer_card(one, text, as_text(f"Version {one.number}{names}: made by {one.phase} (Markdown)"))
+    if len(cards) > _NEWEST:
+        st.caption("Cards of older versions are on the Models page.")
 
 
 def _report(workspace: Workspace, kind: documents.Kind) -> None:
     title, about = _TITLES[kind]
-    st.subheader(title, anchor=False)
+    st.header(title, anchor=False)
     st.markdown(about)
     kept = f"report {kind} of {workspace.path}"
     if st.button(f"Make the {title.lower()}", key=f"make-{kind}", icon=":material/description:"):
@@ -68,7 +85,7 @@ def _report(workspace: Workspace, kind: documents.Kind) -> None:
 
 
 def _verify(workspace: Workspace) -> None:
-    st.subheader("Check a report", anchor=False)
+    st.header("Check a report", anchor=False)
     names = ", ".join(documents.NAMES)
     st.markdown(f"Upload all four files of one report, under their own names: {names}.")
     uploads = st.file_uploader("Files of the report", accept_multiple_files=True, type=["pdf", "html", "json"])

@@ -46,7 +46,7 @@ def _draw(workspace: Workspace) -> None:
 
 
 def _all_phases(found: Results) -> None:
-    st.subheader("Against the raw data, phase by phase", anchor=False)
+    st.header("Against the raw data, phase by phase", anchor=False)
     rows: list[Row] = [
         {"phase": phase.name, "what": what, "MB": amount / MB}
         for phase in found.phases
@@ -83,11 +83,11 @@ def _all_phases(found: Results) -> None:
 def _metrics(phase: PhaseResult) -> None:
     moved = phase.transfer
     cells = st.columns(4)
-    cells[0].metric("Up, from banks", size(moved.up), border=True)
-    cells[1].metric("Down, to banks", size(moved.down), border=True)
+    cells[0].metric("Up, from banks", size(moved.up), border=True, height="stretch")
+    cells[1].metric("Down, to banks", size(moved.down), border=True, height="stretch")
     with cells[2]:
         figure_metric("Saved against CSV", moved.vs_csv, percent=True, spread="banks")
-    cells[3].metric("Saved against Parquet", share(moved.vs_parquet), border=True)
+    cells[3].metric("Saved against Parquet", share(moved.vs_parquet), border=True, height="stretch")
     if moved.vs_csv is not None:
         st.caption(f"The bank that saved least saved {share(moved.worst)} of its data as CSV.")
     else:
@@ -95,7 +95,7 @@ def _metrics(phase: PhaseResult) -> None:
 
 
 def _rounds(phase: PhaseResult, kept: PhaseRecords) -> None:
-    st.subheader("By round", anchor=False)
+    st.header("By round", anchor=False)
     told = TrafficByRound.from_events(kept.rounds.items())
     if not told.all:
         st.caption(f"{phase.name} has no rounds of training and no windows.")
@@ -129,7 +129,7 @@ def _rounds(phase: PhaseResult, kept: PhaseRecords) -> None:
 
 
 def _codec(phase: PhaseResult, kept: PhaseRecords) -> None:
-    st.subheader("What the codec saved", anchor=False)
+    st.header("What the codec saved", anchor=False)
     parameters = kept.state.model.size
     rows: list[Row] = [
         {"way": way, "what": what, "MB": amount / MB}
@@ -152,7 +152,7 @@ def _codec(phase: PhaseResult, kept: PhaseRecords) -> None:
 
 
 def _kinds(phase: PhaseResult) -> None:
-    st.subheader("By kind of message", anchor=False)
+    st.header("By kind of message", anchor=False)
     kinds = sorted(phase.transfer.kinds, key=lambda one: -(one.up + one.down))
     rows: list[Row] = [
         {"kind": KIND_NAMES.get(one.kind, one.kind), "way": way, "MB": amount / MB}
@@ -173,7 +173,7 @@ def _banks(phase: PhaseResult, kept: PhaseRecords) -> None:
     shown = banks_shown(moved)
     if moved and not shown:
         return
-    st.subheader("By bank", anchor=False)
+    st.header("By bank", anchor=False)
     banks = sorted(((bank, moved[bank]) for bank in shown), key=lambda one: (-one[1].total, one[0]))
     rows: list[Row] = [
         {"bank": bank, "way": way, "MB": amount / MB}

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Timer
 from typing import Annotated
 
 import typer
@@ -22,6 +23,7 @@ from server.commands.login import prepare_login
 from server.store.workspace import Workspace, read_json
 
 _ADDRESS = "127.0.0.1"
+_PATIENCE_SECONDS = 8.0
 _SETTINGS = {
     "server.headless": "true",
     "server.fileWatcherType": "none",
@@ -85,7 +87,7 @@ def dashboard(
         _out.print(f"{where} shows {found.path}; Ctrl-C ends it", soft_wrap=True)
         code = _serve(home, settings, told, hosts)
     # What ended it from outside is no error of it.
-    if code not in (0, -signal.SIGTERM, EXIT_INTERRUPTED):
+    if code not in (0, -signal.SIGTERM, -signal.SIGKILL, EXIT_INTERRUPTED):
         raise typer.Exit(1)
 
 
@@ -106,13 +108,21 @@ def _serve(home: Path, settings: dict[str, str], told: dict[str, str], hosts: It
     }
     with subprocess.Popen(command, env=plain | QUIET | told | {"PYTHONPATH": path}) as process:
         for ending in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(ending, lambda *_: process.terminate())
+            signal.signal(ending, lambda *_: _end(process))
         try:
             return process.wait()
         except KeyboardInterrupt:
-            process.terminate()
+            _end(process)
             process.wait()
             raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let the pages end in peace, but not for ever: a reader's open connection must not keep them."""
+    process.terminate()
+    last = Timer(_PATIENCE_SECONDS, process.kill)
+    last.daemon = True
+    last.start()
 
 
 def _check(workspace: Workspace, access: Path | None, bank: str | None, address: str) -> None:

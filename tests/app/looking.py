@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -72,8 +71,13 @@ def served(*options: str, port: int = 0) -> Iterator[str]:
             wait_for(f"{where}/_stcore/health", process)
             yield where
         finally:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=30)
+            # Not SIGINT: a process that was begun in the background may have been told to ignore it.
+            process.terminate()
+            try:
+                process.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
 
 def wait_for(url: str, process: subprocess.Popen[str]) -> None:

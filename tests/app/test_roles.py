@@ -103,7 +103,7 @@ def test_each_role_is_offered_its_own_deeds(
     who: str, deeds: dict[str, bool], ran: Path, login: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user = claims(who)
-    assert ("Audit" in [one.value for one in opened("privacy", ran, monkeypatch, user).subheader]) == deeds["audit"]
+    assert ("Audit" in [one.value for one in opened("privacy", ran, monkeypatch, user).header]) == deeds["audit"]
     reports = [one.label for one in opened("reports", ran, monkeypatch, user).button]
     assert ("Make the privacy report" in reports) == deeds["report"]
     models = [one.label for one in opened("models", ran, monkeypatch, user).button]
@@ -129,7 +129,7 @@ def test_whoever_has_no_role_sees_why_and_nothing_else(
     assert said in words(page)
     assert not page.metric
     assert not page.dataframe
-    assert not page.subheader
+    assert not page.header
     assert not page.button
 
 

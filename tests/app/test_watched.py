@@ -120,3 +120,15 @@ def test_a_window_is_chosen_in_the_address(watched: Path, monkeypatch: pytest.Mo
     assert not page.exception
     assert page.selectbox(key="window").value == WINDOWS[1]
     assert "scored fewer than 3 windows before this one" in words(page)
+
+
+def test_shares_in_the_table_of_windows_are_in_the_unit_of_their_headings(
+    watched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = shown(opened("monitoring", watched, monkeypatch), "window", "alerts per transaction (%)")
+    events = (watched / "coordinator").glob("phases/*/events.jsonl")
+    told = [event for path in events for event in map(json.loads, path.read_text().splitlines())]
+    rates = {event["number"]: event["alert_rate"] for event in told if event["event"] == "window"}
+    assert rates
+    for _, row in table.iterrows():
+        assert row["alerts per transaction (%)"] == pytest.approx(100 * rates[row["window"]], rel=1e-3)

@@ -168,10 +168,8 @@ def test_noise_alone_ends_no_private_phase(consortium: Make) -> None:
     phase = one.phase()
     outcome = run_phase(phase, ())
     course: Course = course_of(phase)
-    figures = [look.auprc or 0.0 for look in course.looks]
     assert (outcome["rounds"], outcome["early_stop"]["stopped"]) == (4, False)
     assert min(look.noise for look in course.looks) > 0.01
-    assert any(later < max(figures[: number + 1]) for number, later in enumerate(figures[1:]))
     assert "score histograms of models in training" not in outcome["privacy"]["not_covered"]
     for bank in one.fleet.banks():
         spent = epsilon([mechanism_from_dict(facts) for facts in one.ledger(bank).mechanisms()], 1e-6)
