@@ -29,6 +29,7 @@ demo: install
 	@echo "  $(DEMO)/summary.json            every figure of the run"
 	@echo "  $(DEMO)/coordinator/phases/     plan, checkpoints, events and the model bundle of each phase"
 	@echo "  $(DEMO)/banks/bank-01/          one bank's folder: its data, its ledger, what it was sent"
+	@echo "  $(BIN)/fraudfl dashboard -w $(DEMO)    all of it to look at, in a browser on this machine"
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///$(DEMO)/mlflow.db    runs and model versions"
 	@echo "  $(BIN)/fraudfl config show configs/quickstart.yaml        what each bank agreed to"
 

@@ -21,6 +21,7 @@ from app.place import WORKSPACE
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # Streamlit asks for these below the page's own path first, to find out where it is mounted.
 PROBES = ("/_stcore/health", "/_stcore/host-config")
+SEVERE = ("serious", "critical")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 
 
@@ -115,6 +116,34 @@ def visit(page: Any, url: str, title: str) -> None:
     page.goto(url)
     page.get_by_role("heading", name=title, exact=True).first.wait_for(timeout=60_000)
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=60_000)
+
+
+def open_all(page: Any) -> None:
+    """Open every expander of a page, and wait until what is in them is drawn."""
+    for one in page.locator('[data-testid="stExpander"] summary').all():
+        one.click()
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('[data-testid=\"stExpander\"] details')].every(one => one.open)"
+        " && !document.querySelector('[data-testid=\"stSkeleton\"]')"
+    )
+
+
+def severe_findings(page: Any, name: str) -> list[str]:
+    """What axe finds serious or critical on an open page, each with its rule and its place.
+
+    Args:
+        page: Of Playwright.
+        name: Of the page, for the words.
+    """
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page).response
+    assert found["testEngine"]["name"] == "axe-core"
+    return [
+        f"{name}: {one['id']} ({one['impact']}) at {node['target']}: {node['html'][:120]}"
+        for one in found["violations"]
+        if one["impact"] in SEVERE
+        for node in one["nodes"]
+    ]
 
 
 def complaints(page: Any, address: str) -> list[str]:

@@ -3,36 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from looking import browsing, needs_browser, served, visit
+from looking import browsing, needs_browser, open_all, served, severe_findings, visit
 
 from app.pages_of import PAGES
-
-SEVERE = ("serious", "critical")
-
-
-def open_all(page: Any) -> None:
-    """Open every expander of a page, and wait until what is in them is drawn."""
-    for one in page.locator('[data-testid="stExpander"] summary').all():
-        one.click()
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('[data-testid=\"stExpander\"] details')].every(one => one.open)"
-        " && !document.querySelector('[data-testid=\"stSkeleton\"]')"
-    )
-
-
-def findings(page: Any, name: str) -> list[str]:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(page).response
-    assert found["testEngine"]["name"] == "axe-core"
-    return [
-        f"{name}: {one['id']} ({one['impact']}) at {node['target']}: {node['html'][:120]}"
-        for one in found["violations"]
-        if one["impact"] in SEVERE
-        for node in one["nodes"]
-    ]
 
 
 def all_findings(address: str, scheme: str) -> list[str]:
@@ -42,7 +17,7 @@ def all_findings(address: str, scheme: str) -> list[str]:
         for one in PAGES:
             visit(page, f"{address}/{one.name}" if one is not PAGES[0] else address, one.title)
             open_all(page)
-            found += findings(page, one.name)
+            found += severe_findings(page, one.name)
     return found
 
 
@@ -65,4 +40,4 @@ def test_a_finding_would_be_told(address: str) -> None:
         page = browser.new_page(viewport={"width": 1440, "height": 1200})
         visit(page, address, PAGES[0].title)
         page.evaluate("document.querySelector('h1').insertAdjacentHTML('afterend', '<img src=\"data:,\">')")
-        assert any("image-alt (critical)" in one for one in findings(page, "overview"))
+        assert any("image-alt (critical)" in one for one in severe_findings(page, "overview"))

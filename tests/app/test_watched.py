@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from looking import opened, words
+from looking import browsing, complaints, needs_browser, open_all, opened, served, severe_findings, visit, words
 from streamlit.testing.v1 import AppTest
 
 from app.place import BANK, WORKSPACE
@@ -132,3 +132,29 @@ def test_shares_in_the_table_of_windows_are_in_the_unit_of_their_headings(
     assert rates
     for _, row in table.iterrows():
         assert row["alerts per transaction (%)"] == pytest.approx(100 * rates[row["window"]], rel=1e-3)
+
+
+@needs_browser
+def test_charts_of_a_watched_model_are_drawn_and_costs_stand_in_the_address(watched: Path) -> None:
+    with served("--workspace", str(watched)) as address, browsing() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 3000})
+        wrong = complaints(page, address)
+        visit(page, f"{address}/monitoring", "Monitoring")
+        for heading in ("Drift by bank", "Scores by window", "Label delay"):
+            page.get_by_role("heading", name=heading, exact=True).wait_for()
+        open_all(page)
+        assert severe_findings(page, "monitoring") == []
+        visit(page, f"{address}/accuracy?fraud-loss=50&alert-cost=3", "Accuracy")
+        cost = page.get_by_label("Cost of looking at one alert")
+        assert (page.get_by_label("Mean loss per fraud that is not found").input_value(), cost.input_value()) == (
+            "50.00",
+            "3.00",
+        )
+        cost.fill("4")
+        cost.press("Enter")
+        page.wait_for_url("**alert-cost=4*")
+        # Every chart has words for those who do not see it.
+        charts = page.locator('[data-testid="stVegaLiteChart"]')
+        assert charts.count() >= 7
+        assert all(charts.nth(place).get_attribute("aria-label") for place in range(charts.count()))
+        assert wrong == []
