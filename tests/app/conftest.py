@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import served
+from looking import served, workspace_of
 
 CONFIG = """
 consortium: {name: small, seed: 5}
@@ -50,20 +47,13 @@ phases:
 @pytest.fixture(scope="session")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace that `fraudfl run` left."""
-    return _run(CONFIG, tmp_path_factory.mktemp("ran"))
+    return workspace_of(CONFIG, tmp_path_factory.mktemp("ran"))
 
 
 @pytest.fixture(scope="session")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace whose model was watched for five windows, the last two with larger amounts."""
-    return _run(WATCHED, tmp_path_factory.mktemp("watched"))
-
-
-def _run(config: str, folder: Path) -> Path:
-    (folder / "small.yaml").write_text(config)
-    command = [sys.executable, "-m", "server.cli", "run", "small.yaml", "--workspace", "work", "--quiet"]
-    subprocess.run(command, cwd=folder, check=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    return folder / "work"
+    return workspace_of(WATCHED, tmp_path_factory.mktemp("watched"))
 
 
 @pytest.fixture(scope="session")

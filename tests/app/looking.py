@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -55,6 +56,14 @@ def free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
+
+
+def workspace_of(config: str, folder: Path) -> Path:
+    """The workspace that `fraudfl run` leaves in a folder."""
+    (folder / "small.yaml").write_text(config)
+    command = [sys.executable, "-m", "server.cli", "run", "small.yaml", "--workspace", "work", "--quiet"]
+    subprocess.run(command, cwd=folder, check=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return folder / "work"
 
 
 @contextmanager
@@ -120,12 +129,12 @@ def visit(page: Any, url: str, title: str) -> None:
 
 def open_all(page: Any) -> None:
     """Open every expander of a page, and wait until what is in them is drawn."""
-    for one in page.locator('[data-testid="stExpander"] summary').all():
-        one.click()
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('[data-testid=\"stExpander\"] details')].every(one => one.open)"
-        " && !document.querySelector('[data-testid=\"stSkeleton\"]')"
-    )
+    for box in page.locator('[data-testid="stExpander"] details').all():
+        # A page that is drawn again just then may close one again.
+        while box.get_attribute("open") is None:
+            box.locator("summary").click()
+            page.wait_for_timeout(50)
+    page.wait_for_function("() => !document.querySelector('[data-testid=\"stSkeleton\"]')")
 
 
 def severe_findings(page: Any, name: str) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import browsing, needs_browser, opened, served, visit, words
+from looking import browsing, needs_browser, opened, served, visit, words, workspace_of
 from streamlit.testing.v1 import AppTest
 
 from app.parts import deeds
@@ -35,11 +34,7 @@ phases:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with two versions that a real run made; nobody has decided."""
-    folder = tmp_path_factory.mktemp("two")
-    (folder / "two.yaml").write_text(CONFIG)
-    command = [sys.executable, "-m", "server.cli", "run", "two.yaml", "--workspace", "work", "--quiet"]
-    subprocess.run(command, cwd=folder, check=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    return folder / "work"
+    return workspace_of(CONFIG, tmp_path_factory.mktemp("two"))
 
 
 def decisions(workspace: Path) -> list[dict[str, Any]]:

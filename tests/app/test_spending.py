@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import opened, words
+from looking import opened, words, workspace_of
 
 from fraudfl.plan import Plan
 from server.phases.budgeting import what_if
@@ -19,25 +16,21 @@ from server.phases.budgeting import what_if
 CONFIG = """
 consortium: {name: private, seed: 5}
 data:
-  generator: {banks: 3, transactions: 6000, days: 60, fraud_rate: 0.04}
+  generator: {banks: 3, transactions: 3000, days: 60, fraud_rate: 0.04}
 split: {origin: 2025-01-01, train_days: [5, 34], test_days: [42, 59]}
 features: {windows_days: [1, 7]}
 model: {hidden: [8]}
 training: {batch_size: 64, local_epochs: 1}
 phases:
-  - {name: first, rounds: 3, privacy: {mode: local, epsilon: 4, units: 10000}, strategy: {weighting: equal}}
-  - {name: second, rounds: 2, privacy: {mode: local, epsilon: 3, units: 10000}, strategy: {weighting: equal}}
+  - {name: first, rounds: 3, baselines: [], privacy: {mode: local, epsilon: 4, units: 10000}, strategy: {weighting: equal}}
+  - {name: second, rounds: 2, baselines: [], privacy: {mode: local, epsilon: 3, units: 10000}, strategy: {weighting: equal}}
 """
 
 
 @pytest.fixture(scope="module")
 def spent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace that two private phases left."""
-    folder = tmp_path_factory.mktemp("spent")
-    (folder / "private.yaml").write_text(CONFIG)
-    command = [sys.executable, "-m", "server.cli", "run", "private.yaml", "--workspace", "work", "--quiet"]
-    subprocess.run(command, cwd=folder, check=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    return folder / "work"
+    return workspace_of(CONFIG, tmp_path_factory.mktemp("spent"))
 
 
 @pytest.fixture(scope="module")
