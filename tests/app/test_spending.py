@@ -22,8 +22,16 @@ features: {windows_days: [1, 7]}
 model: {hidden: [8]}
 training: {batch_size: 64, local_epochs: 1}
 phases:
-  - {name: first, rounds: 3, baselines: [], privacy: {mode: local, epsilon: 4, units: 10000}, strategy: {weighting: equal}}
-  - {name: second, rounds: 2, baselines: [], privacy: {mode: local, epsilon: 3, units: 10000}, strategy: {weighting: equal}}
+  - name: first
+    rounds: 3
+    baselines: []
+    strategy: {weighting: equal}
+    privacy: {mode: local, epsilon: 4, units: 10000}
+  - name: second
+    rounds: 2
+    baselines: []
+    strategy: {weighting: equal}
+    privacy: {mode: local, epsilon: 3, units: 10000}
 """
 
 
