@@ -36,6 +36,8 @@ QUIET_ENVIRONMENT = {
 }
 APP = Path(__file__).parent / "flower_app"
 START_SECONDS = 60.0
+COORDINATOR = "flwr-simulation"
+"""Flower's process that the coordinator of a simulation runs in."""
 
 
 class SimulationRuntime:
@@ -193,8 +195,20 @@ def _marked(token: str) -> list[psutil.Process]:
 
 
 def _end_all(token: str) -> None:
+    # The coordinator first, and at once: it would take banks that end before it for banks that answered with an error,
+    # and might call a round complete without them. Its checkpoints are whole at any time.
+    coordinators = [process for process in _marked(token) if _runs(process, COORDINATOR)]
+    _end(coordinators, signal.SIGKILL, wait=5.0)
     _end(_marked(token), signal.SIGTERM, wait=5.0)
     _end(_marked(token), signal.SIGKILL, wait=5.0)
+
+
+def _runs(process: psutil.Process, tool: str) -> bool:
+    """Whether a process is one of Flower's tools."""
+    try:
+        return any(Path(part).name == tool for part in process.cmdline()[:2])
+    except psutil.Error:
+        return False
 
 
 def _end(processes: list[psutil.Process], with_signal: signal.Signals, wait: float) -> None:
