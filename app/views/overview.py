@@ -135,7 +135,7 @@ def _model(one: Model) -> None:
     privacy = "no ε promised" if one.epsilon is None else f"ε at most {one.epsilon:g}"
     st.markdown(f"AUPRC {estimate(one.auprc)} · made by {one.phase} · {count_of(one.banks, 'bank')} · {privacy}")
     if one.holds:
-        st.warning(f"Holds what {', '.join(one.holds)} released, which is to be unlearned.")
+        st.warning(as_text(f"Holds what {', '.join(one.holds)} released, which is to be unlearned."))
 
 
 def _timeline(found: Results) -> None:

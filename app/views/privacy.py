@@ -111,10 +111,9 @@ def _promise(phase: Phase) -> None:
     found, spent = phase.promise, phase.spending
     if found is None:
         return
+    promised = NONE if found.epsilon is None else f"{found.epsilon:g}"
     cells = st.columns(4)
-    cells[0].metric(
-        "ε spent of promised", f"{eps(None if spent is None else spent.epsilon)} of {found.epsilon or NONE}"
-    )
+    cells[0].metric("ε spent of promised", f"{eps(None if spent is None else spent.epsilon)} of {promised}")
     cells[1].metric("δ", small(found.delta) if found.epsilon is not None else NONE)
     cells[2].metric("Protected unit", found.unit)
     cells[3].metric("Who adds the noise", found.mode)
