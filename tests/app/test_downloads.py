@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,24 @@ REPORT = ("report.html", "report.json", "report.pdf")
 def save_all(page: Any, folder: Path, but: str = "nothing of this name") -> Iterator[Path]:
     """Click each download of a page, but for those whose label holds some words."""
     for button in page.locator('[data-testid="stDownloadButton"] button').filter(has_not_text=but).all():
-        with page.expect_download() as told:
-            button.click()
-        path = folder / told.value.suggested_filename
+        told = begun(page, button)
+        path = folder / told.suggested_filename
         assert not path.exists(), f"two downloads of one page are called {path.name}"
-        told.value.save_as(path)
+        told.save_as(path)
         yield path
+
+
+def begun(page: Any, button: Any) -> Any:
+    """The download that a click begins; a page that is drawn again just then may swallow a click."""
+    swallowed = pytest.importorskip("playwright.sync_api").TimeoutError
+    for _ in range(2):
+        with suppress(swallowed):
+            with page.expect_download(timeout=10_000) as told:
+                button.click()
+            return told.value
+    with page.expect_download() as told:
+        button.click()
+    return told.value
 
 
 @pytest.fixture(scope="module")

@@ -136,12 +136,20 @@ def test_logging_out_ends_the_session_here_and_at_the_issuer(dashboard: Open) ->
         page.get_by_role("button", name="Log in").wait_for(timeout=30_000)
 
 
+def typed(process: psutil.Process) -> list[str]:
+    """A process' command; nothing of one that has ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def test_the_clients_secret_is_in_one_private_file_that_goes_with_the_dashboard(ran: Path, tmp_path: Path) -> None:
     port = free_port()
     file = access_file(tmp_path, issuer="http://127.0.0.1:1", port=port, bank="bank-01")
     mine = psutil.Process()
     with served("--workspace", str(ran), "--access", str(file), port=port):
-        begun = [one for one in mine.children(recursive=True) if str(port) in " ".join(one.cmdline())]
+        begun = [one for one in mine.children(recursive=True) if str(port) in " ".join(typed(one))]
         assert len(begun) == 2
         option = "--secrets.files="
         given = next(part for one in begun for part in one.cmdline() if part.startswith(option))
