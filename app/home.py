@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from threading import Thread
-
 import streamlit as st
 
 from app.pages_of import PAGES
@@ -36,13 +33,6 @@ def main() -> None:
         st.caption(f"Workspace: {here().path}")
         signed_in_as(reader)
     chosen.run()
-    _load_accounting()
-
-
-@st.cache_resource(show_spinner=False)
-def _load_accounting() -> None:
-    """Load what adds up ε, once and beside the first page that was drawn: it takes a second or two."""
-    Thread(target=import_module, args=("fraudfl.privacy.pld",), daemon=True).start()
 
 
 main()

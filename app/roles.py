@@ -49,16 +49,13 @@ def demand(deed: Deed) -> Reader:
     return found
 
 
-def banks_shown(banks: Iterable[str], *, released: bool = False) -> list[str]:
+def banks_shown(banks: Iterable[str]) -> list[str]:
     """Those banks, in their order, of which the reader may see figures one by one.
 
     Rows pass here before anything is drawn of them, or offered as a file.
-
-    Args:
-        released: Whether the plan releases these figures to all.
     """
     try:
-        return reader().banks_shown(banks, released=released)
+        return reader().banks_shown(banks)
     except AccessRefused:
         return []
 

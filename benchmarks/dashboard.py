@@ -166,6 +166,8 @@ def main() -> None:
     options = parser.parse_args()
     if CHROMIUM is None:
         sys.exit("dashboard: there is no Chromium here")
+    if options.workspace is not None and not (options.workspace / "coordinator" / "config.json").exists():
+        sys.exit(f"dashboard: no phase has begun in {options.workspace}; leave --workspace out, and a run makes one")
     with tempfile.TemporaryDirectory() as folder:
         made = options.workspace is None
         workspace, took = make(Path(folder), quick=options.quick) if made else (options.workspace, None)

@@ -41,7 +41,7 @@ class WindowCounts:
             threshold=self._threshold(version),
             features=_whole(summed.vectors["features"]),
             scores=_whole(summed.vectors["scores"]),
-            banks=len(summed.banks),
+            counted_by=tuple(sorted(summed.banks)),
             noise=self._noise("watch", summed),
         )
 

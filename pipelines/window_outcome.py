@@ -22,7 +22,7 @@ def sections(history: History, notes: Notes) -> dict[str, Any]:
     """
     monitoring = {
         "windows": [
-            {"number": one.window, "model": one.model, "banks": one.banks} | history.report(one).to_dict()
+            {"number": one.window, "model": one.model, "banks": len(one.counted_by)} | history.report(one).to_dict()
             for one in history.observed
         ],
         "planned": history.spec.windows,

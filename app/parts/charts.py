@@ -15,6 +15,7 @@ from fraudfl.results.pictures.canvas import Ink
 Drawn = alt.Chart | alt.LayerChart | alt.FacetChart
 _ROW = 34
 _MOST_NAMES = 40
+SLANTED = alt.Axis(labelAngle=-45, labelOverlap=True)  # for days and other short words along the lower axis
 
 
 def show(chart: Drawn, alt_text: str) -> None:
@@ -22,6 +23,26 @@ def show(chart: Drawn, alt_text: str) -> None:
     ink = colour("ink")
     drawn = chart.configure_axis(labelColor=ink, titleColor=ink).configure_legend(labelColor=ink, titleColor=ink)
     st.altair_chart(drawn, width="stretch", alt=alt_text)
+
+
+def banks_axis(names: Sequence[str], angle: int = -45) -> alt.Axis:
+    """An axis of banks, whose names are left out where there are too many to be read."""
+    few = len(names) <= _MOST_NAMES
+    return alt.Axis(labels=few, ticks=few, labelAngle=angle, labelLimit=220)
+
+
+def rows_height(names: Sequence[str]) -> int:
+    """Pixels for a row of each bank, with room for its name where names are written."""
+    return (20 if len(names) <= _MOST_NAMES else 5) * len(names) + 150
+
+
+def under_cap(chart: alt.Chart, cap: float | None, *, height: int = 300) -> Drawn:
+    """A chart of ε with a dashed line where its cap is, if there is one."""
+    if cap is None:
+        plain: alt.Chart = chart.properties(height=height)
+        return plain
+    rule = alt.Chart(pd.DataFrame([{"cap": cap}])).mark_rule(color=colour("vermillion"), strokeDash=[6, 3], size=2)
+    return alt.layer(chart, rule.encode(y="cap:Q", tooltip=["cap"])).properties(height=height)
 
 
 def intervals(
@@ -131,7 +152,7 @@ def line(
     x = (
         alt.X(f"{along}:Q", title=titles[0], axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False))
         if counted
-        else alt.X(f"{along}:O", title=titles[0], sort=names, axis=alt.Axis(labelAngle=-45, labelOverlap=True))
+        else alt.X(f"{along}:O", title=titles[0], sort=names, axis=SLANTED)
     )
     form = ".1%" if percent else ".4f"
     axis = alt.Axis(format=".1%") if percent else alt.Axis()

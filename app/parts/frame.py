@@ -12,7 +12,7 @@ from app.parts.live import live
 from app.parts.text import as_text
 from app.place import here
 from app.roles import demand, may
-from fraudfl.errors import FraudflError
+from fraudfl.errors import AccessRefused, FraudflError
 from fraudfl.report.words import count_of
 from fraudfl.results.facts import PhaseResult, Results
 from server.store.workspace import Workspace
@@ -42,7 +42,7 @@ def page(title: str, about: str, draw: Callable[[Workspace], None], *, follow: b
         else:
             draw(workspace)
     except (FraudflError, OSError, ValueError) as error:
-        st.error(f"This page cannot be shown. {as_text(str(error))}", icon=":material/error:")
+        st.error(f"This page cannot be shown. {in_words(error)}", icon=":material/error:")
 
 
 def nothing_here(workspace: Workspace) -> None:
@@ -66,8 +66,15 @@ def attempt(read: Callable[[], T]) -> T | None:
     try:
         return read()
     except (FraudflError, OSError, ValueError) as error:
-        st.warning(as_text(str(error)), icon=":material/warning:")
+        st.warning(in_words(error), icon=":material/warning:")
         return None
+
+
+def in_words(error: Exception) -> str:
+    """What went wrong; in full to those who may look at single banks, for files are named after them."""
+    if isinstance(error, AccessRefused) or may("look at single banks"):
+        return as_text(str(error))
+    return "What it is made of cannot be read; the consortium's operator sees why."
 
 
 def problems(found: Results) -> None:

@@ -70,7 +70,7 @@ def _rows(moments: Sequence[Moment], bank: str | None) -> list[Row]:
 
 def _chart(rows: list[Row], cap: float | None, bank: str | None) -> Drawn:
     inks = {_MOST: colour("blue"), _MIDDLE: colour("green")} | ({} if bank is None else {bank: colour("orange")})
-    base: alt.Chart = (
+    lines: alt.Chart = (
         alt.Chart(pd.DataFrame(rows))
         .mark_line(point=True, interpolate="step-after", strokeWidth=2)
         .encode(
@@ -84,11 +84,7 @@ def _chart(rows: list[Row], cap: float | None, bank: str | None) -> Drawn:
             tooltip=["who", alt.Tooltip("ε", format=".4f"), "round", "when"],
         )
     )
-    if cap is None:
-        base = base.properties(height=300)
-        return base
-    rule = alt.Chart(pd.DataFrame([{"cap": cap}])).mark_rule(color=colour("vermillion"), strokeDash=[6, 3], size=2)
-    return alt.layer(base, rule.encode(y="cap:Q", tooltip=["cap"])).properties(height=300)
+    return charts.under_cap(lines, cap)
 
 
 def _dial(rows: list[Row]) -> alt.Axis:

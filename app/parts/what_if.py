@@ -85,7 +85,7 @@ def _curve(plan: Plan, name: str, rounds: Iterable[int], noise: float) -> list[R
 
 def _chart(rows: list[Row], cap: float | None) -> Drawn:
     scale = alt.Scale(domain=[_PLANNED, _ASKED], range=[colour("blue"), colour("orange")])
-    lines = (
+    lines: alt.Chart = (
         alt.Chart(pd.DataFrame(rows))
         .mark_line(point=True, strokeWidth=2)
         .encode(
@@ -95,5 +95,4 @@ def _chart(rows: list[Row], cap: float | None) -> Drawn:
             tooltip=["curve", "rounds", alt.Tooltip("ε", format=".4f"), alt.Tooltip("noise multiplier", format=".4f")],
         )
     )
-    rule = alt.Chart(pd.DataFrame([{"cap": cap}])).mark_rule(color=colour("vermillion"), strokeDash=[6, 3], size=2)
-    return alt.layer(lines, rule.encode(y="cap:Q")).properties(height=300)
+    return charts.under_cap(lines, cap)

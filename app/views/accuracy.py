@@ -145,8 +145,7 @@ def _gain_of_banks(phase: PhaseResult, per_bank: dict[str, dict[str, float | lis
 
 def _gain_chart(rows: list[dict[str, object]]) -> Drawn:
     names = [str(row["bank"]) for row in rows]
-    labels = alt.Axis(labels=len(names) <= 40, ticks=len(names) <= 40, labelAngle=-45)
-    x = alt.X("bank:O", sort=names, title="banks, by gain", axis=labels)
+    x = alt.X("bank:O", sort=names, title="banks, by gain", axis=charts.banks_axis(names))
     base = alt.Chart(pd.DataFrame(rows))
     tips = ["bank", *(alt.Tooltip(name, format=".3f") for name in ("alone", "federated", "gain", "low", "high"))]
     ends = base.mark_rule(color=colour("muted")).encode(

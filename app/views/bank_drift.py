@@ -14,14 +14,13 @@ from app.parts.charts import Drawn
 from app.parts.tables import Row, table
 from app.parts.theme import dark
 from app.roles import banks_shown
+from fraudfl.monitoring.settings import SIGNIFICANCE
 from fraudfl.report.words import count_of
 from fraudfl.results.facts import PhaseResult
 from server.reports.bank_windows import BankDrifts
 from server.store.workspace import Workspace
 
-_SIGNIFICANT = 0.01
 _LARGEST = "largest that is no chance"
-_FEW = 40
 
 
 def drift_by_bank(workspace: Workspace, phase: PhaseResult) -> None:
@@ -36,7 +35,7 @@ def drift_by_bank(workspace: Workspace, phase: PhaseResult) -> None:
         return
     names = [_LARGEST, *sorted(found.names, key=lambda name: name != "score")]
     chosen = st.selectbox("What moved", names, key="moved", bind="query-params", width=320) or _LARGEST
-    rows = _rows(found, found.largest(_SIGNIFICANT) if chosen == _LARGEST else found.of(chosen))
+    rows = _rows(found, found.largest(SIGNIFICANCE) if chosen == _LARGEST else found.of(chosen))
     if not rows:
         st.caption("No bank has windows enough yet to compare one with its own quiet ones.")
         return
@@ -47,7 +46,8 @@ def drift_by_bank(workspace: Workspace, phase: PhaseResult) -> None:
     charts.show(_chart(rows), f"{said}, window from {worst['window begins']}.")
     st.caption(
         "Each bank's windows are compared with its own quiet windows, from its exact counts. PSI: population stability "
-        "index, no unit; 0.1 is worth a look, 0.25 is large. No chance: p at most 1 % after adjustment."
+        "index, no unit; 0.1 is worth a look, 0.25 is large. No chance: p at most "
+        f"{SIGNIFICANCE:.0%} after adjustment."
     )
     with st.expander("Drift by bank as a table"):
         table(f"{phase.name}-bank-drift", rows, f"Drift ({chosen}) of {phase.name} by bank and window")
@@ -70,18 +70,17 @@ def _rows(found: BankDrifts, psi: NDArray[np.float64]) -> list[Row]:
 
 def _chart(rows: list[Row]) -> Drawn:
     banks = sorted({str(row["bank"]) for row in rows})
-    few = len(banks) <= _FEW
     chart: alt.Chart = (
         alt.Chart(pd.DataFrame(rows))
         .mark_rect()
         .encode(
-            x=alt.X("window begins:O", title="window begins", axis=alt.Axis(labelAngle=-45, labelOverlap=True)),
-            y=alt.Y("bank:N", sort=banks, title="bank", axis=alt.Axis(labels=few, ticks=few, labelLimit=220)),
+            x=alt.X("window begins:O", title="window begins", axis=charts.SLANTED),
+            y=alt.Y("bank:N", sort=banks, title="bank", axis=charts.banks_axis(banks, angle=0)),
             color=alt.Color(
                 "PSI:Q", scale=alt.Scale(scheme="viridis", reverse=not dark()), legend=alt.Legend(title="PSI")
             ),
             tooltip=["bank", "window begins", alt.Tooltip("PSI", format=".3g")],
         )
-        .properties(height=(20 if few else 5) * len(banks) + 150)
+        .properties(height=charts.rows_height(banks))
     )
     return chart

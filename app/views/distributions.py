@@ -89,7 +89,7 @@ def _bands_chart(rows: list[Row]) -> Drawn:
         alt.Chart(pd.DataFrame(named))
         .mark_rect()
         .encode(
-            x=alt.X("window begins:O", title="window begins", axis=alt.Axis(labelAngle=-45, labelOverlap=True)),
+            x=alt.X("window begins:O", title="window begins", axis=charts.SLANTED),
             y=alt.Y("probability:N", sort=order, title="probability of fraud (%)"),
             color=alt.Color("share, %:Q", scale=scale, legend=alt.Legend(title="share (%)", format="~g", tickCount=5)),
             tooltip=[

@@ -15,6 +15,7 @@ from app.parts.theme import dark
 from app.views.bank_drift import drift_by_bank
 from app.views.distributions import scores_by_window
 from app.views.label_delay import label_delay
+from fraudfl.monitoring.settings import SIGNIFICANCE
 from fraudfl.report.words import NONE, count_of
 from fraudfl.results.facts import PhaseResult
 from fraudfl.results.kinds import WatchedWindow, Watching
@@ -22,7 +23,6 @@ from fraudfl.results.measured import Estimate
 from fraudfl.results.pictures.canvas import Ink
 from server.store.workspace import Workspace
 
-_SIGNIFICANT = 0.01
 _FIGURES: tuple[tuple[str, str, Ink, bool, Callable[[WatchedWindow], Estimate | None]], ...] = (
     ("AUPRC", "AUPRC (0 to 1)", "blue", False, lambda one: one.auprc),
     ("recall", "recall at alert budget (%)", "green", True, lambda one: one.recall_at_budget),
@@ -117,7 +117,7 @@ def _drift(phase: PhaseResult, found: Watching) -> None:
             "feature": one.name,
             "PSI": one.psi,
             "p, adjusted": one.p,
-            "sign": "•" if one.p <= _SIGNIFICANT else "",
+            "sign": "•" if one.p <= SIGNIFICANCE else "",
         }
         for window in found.windows
         for one in window.drifts
@@ -130,7 +130,7 @@ def _drift(phase: PhaseResult, found: Watching) -> None:
         worst[str(row["feature"])] = max(worst.get(str(row["feature"]), 0.0), float(str(row["PSI"])))
     names = sorted(worst, key=lambda name: (name != "score", -worst[name]))
     base = alt.Chart(pd.DataFrame(rows)).encode(
-        x=alt.X("window begins:O", title="window begins", axis=alt.Axis(labelAngle=-45, labelOverlap=True)),
+        x=alt.X("window begins:O", title="window begins", axis=charts.SLANTED),
         y=alt.Y("feature:N", sort=names, title=None, axis=alt.Axis(labelLimit=240)),
     )
     scale = alt.Scale(scheme="viridis", reverse=not dark())
@@ -144,7 +144,10 @@ def _drift(phase: PhaseResult, found: Watching) -> None:
     signs = marks.transform_filter("datum.sign != ''")
     drawn = alt.layer(cells, signs).properties(height=22 * len(names) + 110)
     charts.show(drawn, f"PSI of the score and of features by window; {names[0]} stands first, then what moved most.")
-    st.caption("PSI: population stability index, no unit. A dot: moved beyond chance, p at most 1 % after adjustment.")
+    st.caption(
+        "PSI: population stability index, no unit. A dot: moved beyond chance, p at most "
+        f"{SIGNIFICANCE:.0%} after adjustment."
+    )
     with st.expander("Drift as a table"):
         plain = [{name: value for name, value in row.items() if name != "sign"} for row in rows]
         table(f"{phase.name}-drift", plain, f"Drift of {phase.name} by window and feature")

@@ -152,18 +152,13 @@ def _banks(phase: Phase) -> None:
 
 def _banks_chart(rows: list[Row], cap: float | None) -> Drawn:
     names = [str(row["bank"]) for row in rows]
-    labels = alt.Axis(labels=len(names) <= 40, ticks=len(names) <= 40, labelAngle=-45)
     base = alt.Chart(pd.DataFrame(rows))
     points: alt.Chart = base.mark_circle(color=colour("blue"), size=55, opacity=1).encode(
-        x=alt.X("bank:O", sort=names, title="banks, by ε", axis=labels),
+        x=alt.X("bank:O", sort=names, title="banks, by ε", axis=charts.banks_axis(names)),
         y=alt.Y("ε:Q", title="ε", scale=alt.Scale(zero=True)),
         tooltip=["bank", alt.Tooltip("ε", format=".4f"), "rounds"],
     )
-    if cap is None:
-        points = points.properties(height=300)
-        return points
-    rule = alt.Chart(pd.DataFrame([{"cap": cap}])).mark_rule(color=colour("vermillion"), strokeDash=[6, 3], size=2)
-    return alt.layer(points, rule.encode(y="cap:Q", tooltip=["cap"])).properties(height=300)
+    return charts.under_cap(points, cap)
 
 
 def _left(phase: Phase) -> None:

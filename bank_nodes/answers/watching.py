@@ -84,6 +84,7 @@ class _Counted:
             features=sketch_table(self._features, np.zeros(len(labels), np.int8), spec).without_labels().vector(),
             scores=scores.positive + scores.negative,
             outcome=outcome,
+            counted_by=(self._folder.bank,),
             judged_by=(self._folder.bank,) if judged else (),
         )
 

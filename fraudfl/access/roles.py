@@ -52,12 +52,8 @@ class Reader:
             whose = f" of {self.bank}" if self.bank else ""
             raise AccessRefused(f"a reader in the role {self.role}{whose} may not {deed}; {able} of the consortium may")
 
-    def banks_shown(self, banks: Iterable[str], *, released: bool = False) -> list[str]:
-        """Those banks, in their order, of which this reader may see figures one by one.
-
-        Args:
-            released: Whether the plan releases these figures to all.
-        """
-        if released or self.may("look at single banks"):
+    def banks_shown(self, banks: Iterable[str]) -> list[str]:
+        """Those banks, in their order, of which this reader may see figures one by one."""
+        if self.may("look at single banks"):
             return [*banks]
         return [bank for bank in banks if self.bank and bank == self.bank]

@@ -108,9 +108,9 @@ def reference_bands(quiet: Sequence[Observed], bins: ScoreBins) -> tuple[Band, .
 def known_labels(observed: Observed) -> float | None:
     """Share of a window's rows whose labels were known when they were asked for.
 
-    None before that, and where other banks, or fewer, answered then, so that the rows are not the same ones.
+    None before that, and where other banks answered then, so that the rows are not the same ones.
     """
-    if observed.outcome is None or len(observed.judged_by) != observed.banks:
+    if observed.outcome is None or {*observed.judged_by} != {*observed.counted_by}:
         return None
     rows = float(observed.scores.sum())
     return min(1.0, max(0.0, float(observed.outcome.sum()) / rows)) if rows > 0 else None

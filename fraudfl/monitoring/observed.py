@@ -33,7 +33,7 @@ class Observed:
         features: Counts over the plan's coarse bins.
         scores: Rows per score bin, frauds or not.
         outcome: Frauds per score bin, then others; None while labels are not known.
-        banks: How many banks the counts of features and scores are of.
+        counted_by: Which banks the counts of features and scores are of.
         judged_by: Which banks the outcome is of.
         noise: Variance of the noise in each count of features and scores.
         outcome_noise: The same of the outcome.
@@ -46,7 +46,7 @@ class Observed:
     features: Counts
     scores: Counts
     outcome: Counts | None = None
-    banks: int = 1
+    counted_by: tuple[str, ...] = ()
     judged_by: tuple[str, ...] = ()
     noise: float = 0.0
     outcome_noise: float = 0.0
@@ -79,7 +79,8 @@ class Observed:
     def to_facts(self) -> dict[str, Any]:
         """All of it as JSON, counts packed."""
         packed = {name: _packed(getattr(self, name)) for name in ("features", "scores", "outcome")}
-        return {**vars(self), "judged_by": list(self.judged_by), **packed}
+        banks = {name: list(getattr(self, name)) for name in ("counted_by", "judged_by")}
+        return {**vars(self), **banks, **packed}
 
     @classmethod
     def from_facts(cls, facts: dict[str, Any], spec_size: int, bins: ScoreBins) -> Self:
@@ -87,7 +88,8 @@ class Observed:
         sizes = {"features": spec_size, "scores": bins.size, "outcome": 2 * bins.size}
         try:
             counts = {name: _unpacked(facts[name], size) for name, size in sizes.items()}
-            return cls(**(facts | counts | {"judged_by": tuple(facts["judged_by"])}))
+            banks = {name: tuple(facts[name]) for name in ("counted_by", "judged_by")}
+            return cls(**(facts | counts | banks))
         except (KeyError, TypeError, ValueError, WireError) as error:
             raise CheckpointError(f"a window's counts cannot be read ({error}); start the phase anew") from error
 

@@ -26,6 +26,7 @@ from fraudfl.metrics.figures import FIGURES
 
 Severity = Literal["info", "warning", "critical"]
 Action = Literal["none", "retrain", "rollback"]
+SIGNIFICANCE = 0.01  # of p-values adjusted for all features
 
 MEASURES = (
     "psi_max", "psi_score", "drifted_features",
@@ -89,7 +90,7 @@ class AlertRule(Frozen):
     windows: int = Field(default=1, ge=1, le=24)
     severity: Severity = "warning"
     action: Action = "none"
-    significance: float = Field(default=0.01, gt=0, le=1)
+    significance: float = Field(default=SIGNIFICANCE, gt=0, le=1)
     bound: Literal["sure", "point"] = "sure"
 
     @model_validator(mode="after")

@@ -99,7 +99,7 @@ def _serve(home: Path, settings: dict[str, str], told: dict[str, str], hosts: It
     """
     options = [f"--{name}={value}" for name, value in settings.items()]
     options += [f"--server.allowedHosts={host}" for host in hosts]
-    command = [sys.executable, "-m", "streamlit", "run", str(home), *options]
+    command = [sys.executable, "-m", "app", "run", str(home), *options]
     # The pages' own package must be found wherever the command is typed.
     path = os.pathsep.join(part for part in (str(home.parent.parent), os.environ.get("PYTHONPATH", "")) if part)
     # What somebody left in the environment decides nothing about who may look.

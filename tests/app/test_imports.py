@@ -15,6 +15,13 @@ def test_pages_import_nothing_that_trains() -> None:
     assert found.stdout.split() == [], "the dashboard imports what it only should where it is needed"
 
 
+def test_pages_are_loaded_before_the_dashboard_answers() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "app", "--version"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "streamlit" in found.stdout.lower()
+    assert "app.views.overview" in found.stderr, "the first reader would wait for the pages to be loaded"
+
+
 def test_reading_a_run_imports_nothing_that_trains(ran: Path) -> None:
     script = (
         "import sys\nfrom pathlib import Path\nfrom app import reading\nfrom server.store.workspace import Workspace\n"

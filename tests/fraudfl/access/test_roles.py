@@ -34,10 +34,8 @@ def test_a_bank_sees_its_own_figures_and_no_other_banks(role: Role) -> None:
     assert Reader(role, bank="east").banks_shown(BANKS) == []
 
 
-def test_a_viewer_sees_no_single_bank_unless_its_figures_are_released_to_all() -> None:
+def test_a_viewer_sees_no_single_bank() -> None:
     assert Reader("viewer").banks_shown(BANKS) == []
-    assert Reader("viewer").banks_shown(BANKS, released=True) == BANKS
-    assert Reader("viewer", bank="north").banks_shown(BANKS, released=True) == BANKS
 
 
 @pytest.mark.parametrize("role", ["analyst", "operator", "compliance"])

@@ -63,7 +63,8 @@ def test_labels_are_known_as_far_as_their_rows_were_answered() -> None:
     bins = ScoreBins()
     outcome = np.zeros(2 * bins.size, np.int64)
     outcome[: bins.size // 2] = 2
-    whole = window(2, outcome=outcome, judged_by=("a",), banks=1)
+    whole = window(2, outcome=outcome, judged_by=("a",), counted_by=("a",))
     assert known_labels(whole) == pytest.approx(0.5, abs=1e-3)
     assert known_labels(window(2)) is None
-    assert known_labels(window(2, outcome=outcome, judged_by=("a",), banks=2)) is None
+    assert known_labels(window(2, outcome=outcome, judged_by=("a",), counted_by=("a", "b"))) is None
+    assert known_labels(window(2, outcome=outcome, judged_by=("a",), counted_by=("b",))) is None
